@@ -1,0 +1,343 @@
+package core
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// Call is a request on one Node, from the moment it is routed until it is answered or nobody is
+// left who could. Its recipients are fixed when it is routed: endpoints of this Node and links.
+//
+//	routing ──Routed──▶ open ──answer, cancel, or nobody left──▶ over
+type Call struct {
+	ID       uint64
+	node     *Node
+	wanted   string // the name of the response's type
+	wantedID uint64 // its number on the links of this Node
+	deadline time.Time
+	over     atomic.Bool // whoever still has it queued drops it
+
+	// Who asked: Result, or an endpoint elsewhere that has its own number for the call.
+	Result chan Answer // takes one Answer; nil for a call from elsewhere
+	peer   *peer
+	remote uint64
+
+	mu       sync.Mutex            // guards what follows
+	routing  bool                  // recipients may still be added
+	asked    int                   // recipients there ever were
+	left     map[any]*Inbound      // those that may still answer: *Endpoint, or *peer with nil
+	refusal  *fault.RemoteError    // the last recipient's reason for not answering
+	handlers map[*handler]struct{} // that are running
+}
+
+// handler is a handler's run for a Call.
+type handler struct {
+	endpoint *Endpoint
+	stop     context.CancelFunc
+}
+
+// Answer is how a call ends for who asked: a value of this process, an encoded one, or an error.
+type Answer struct {
+	Origin    string
+	Name      string // of the response's type; empty: Err is set
+	Value     any    // in this process; Encode makes it a payload for others
+	Encode    func() ([]byte, error)
+	Payload   []byte
+	Err       error
+	nobody    bool // Err is that nobody is left who could answer
+	cancelled bool // nobody waits any more
+}
+
+// NewCall starts a call of the endpoint, whose answer Await returns.
+func (ep *Endpoint) NewCall(ctx context.Context, wanted string) *Call {
+	c := ep.node.newCall(wanted)
+	c.Result = make(chan Answer, 1)
+	c.deadline, _ = ctx.Deadline()
+	ep.node.register(c)
+	return c
+}
+
+// Await waits for the answer. It fails with the answer's error, or when ctx or the endpoint ends;
+// the call is then withdrawn.
+func (ep *Endpoint) Await(ctx context.Context, c *Call) (Answer, error) {
+	var ended error
+	select {
+	case a := <-c.Result:
+		return a, a.Err
+	case <-ctx.Done():
+		ended = ctx.Err()
+	case <-ep.closing:
+		ended = ep.Err()
+	}
+	c.Cancel()
+	if a := <-c.Result; !a.cancelled { // it came at the same moment
+		return a, a.Err
+	}
+	return Answer{}, ended
+}
+
+func (n *Node) newCall(wanted string) *Call {
+	return &Call{
+		node: n, wanted: wanted, routing: true,
+		left: map[any]*Inbound{}, handlers: map[*handler]struct{}{},
+	}
+}
+
+func (n *Node) register(c *Call) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c.ID = n.nextLocked()
+	c.wantedID = n.topicLocked(c.wanted).ID
+	n.calls[c.ID] = c
+}
+
+func (n *Node) call(id uint64) *Call {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calls[id]
+}
+
+// partyGone ends what an endpoint or a link that has ended still owed or wanted.
+func (n *Node) partyGone(party any) {
+	n.mu.Lock()
+	calls := make([]*Call, 0, len(n.calls))
+	for _, c := range n.calls {
+		calls = append(calls, c)
+	}
+	n.mu.Unlock()
+	for _, c := range calls {
+		if c.peer != nil && party == any(c.peer) {
+			c.Cancel()
+		}
+		c.gone(party, nil)
+	}
+}
+
+// Over reports whether nobody waits for an answer any more.
+func (c *Call) Over() bool { return c.over.Load() }
+
+// describe completes the frame of the call's event, and returns the name that goes with it.
+func (c *Call) describe(e *wire.Event) wire.Name {
+	e.Flags |= wire.FlagRequest
+	e.Call, e.Wanted = c.ID, c.wantedID
+	if !c.deadline.IsZero() {
+		left := (time.Until(c.deadline) + time.Microsecond - 1) / time.Microsecond
+		e.Remaining = uint64(max(1, left))
+	}
+	return wire.Name{Number: c.wantedID, Name: c.wanted}
+}
+
+// none says that a link had no recipient at all.
+func (c *Call) none(p *peer) {
+	c.mu.Lock()
+	if _, counts := c.left[p]; counts {
+		c.asked--
+	}
+	c.mu.Unlock()
+	c.gone(p, nil)
+}
+
+// add makes a link a recipient; false: the call is over already.
+func (c *Call) add(p *peer) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over.Load() {
+		return false
+	}
+	c.asked++
+	c.left[p] = nil
+	return true
+}
+
+// inbound makes the endpoint of s a recipient and returns what its handlers answer with.
+func (c *Call) inbound(s *Sub) *Inbound {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	in := c.left[s.Endpoint]
+	if in == nil {
+		in = &Inbound{call: c, endpoint: s.Endpoint}
+		if !c.over.Load() {
+			c.asked++
+			c.left[s.Endpoint] = in
+		}
+	}
+	in.open++
+	return in
+}
+
+// refuse notes that s answers with another type than is wanted.
+func (c *Call) refuse(s *Sub) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked++
+	c.refusal = fault.Remote(s.Endpoint.name, fault.Errorf(fault.UnexpectedResponse,
+		"it answers %s with %s, and %s is wanted", s.Spec.Event, s.Spec.Response, c.wanted))
+}
+
+// Routed ends the routing: no recipient is added any more.
+func (c *Call) Routed() {
+	c.mu.Lock()
+	c.routing = false
+	c.finishIfDeserted() // unlocks
+}
+
+// gone says that a recipient does not answer any more; refusal says why, if there is a reason.
+func (c *Call) gone(party any, refusal *fault.RemoteError) {
+	c.mu.Lock()
+	if _, counts := c.left[party]; !counts {
+		c.mu.Unlock()
+		return
+	}
+	delete(c.left, party)
+	if refusal != nil {
+		c.refusal = refusal
+	}
+	c.finishIfDeserted() // unlocks
+}
+
+// finishIfDeserted ends the call when nobody is left who could answer, and unlocks.
+func (c *Call) finishIfDeserted() {
+	if c.routing || len(c.left) > 0 {
+		c.mu.Unlock()
+		return
+	}
+	var err error
+	switch {
+	case c.asked == 0:
+		err = fault.NoSubscribers
+	case c.refusal != nil:
+		err = c.refusal
+	default:
+		err = fault.ResponderGone
+	}
+	c.finish(Answer{Err: err, nobody: true}, nil) // unlocks
+}
+
+// answer passes on the first answer, which is the last. It fails when it comes too late, or from
+// one who was not asked.
+func (c *Call) answer(party any, a Answer) error {
+	c.mu.Lock()
+	_, counts := c.left[party]
+	if !counts || c.over.Load() {
+		c.mu.Unlock()
+		return fault.Errorf(fault.UnexpectedResponse,
+			"the request has been answered, has ended, or was never this endpoint's to answer")
+	}
+	delete(c.left, party)
+	c.finish(a, party) // unlocks
+	return nil
+}
+
+// Cancel ends the call for who asked: nobody waits for an answer any more.
+func (c *Call) Cancel() {
+	c.mu.Lock()
+	c.finish(Answer{cancelled: true}, nil) // unlocks
+}
+
+// finish ends the call once, tells who asked, and withdraws it from all others but by; it unlocks.
+func (c *Call) finish(a Answer, by any) {
+	if !c.over.CompareAndSwap(false, true) {
+		c.mu.Unlock()
+		return
+	}
+	left, handlers := c.left, c.handlers
+	c.left, c.handlers = nil, nil
+	c.mu.Unlock()
+
+	c.node.mu.Lock()
+	delete(c.node.calls, c.ID)
+	c.node.mu.Unlock()
+	for h := range handlers {
+		if any(h.endpoint) != by {
+			h.stop()
+		}
+	}
+	for party := range left {
+		if p, ok := party.(*peer); ok {
+			p.cancel(c.ID)
+		}
+	}
+	if c.Result != nil {
+		c.Result <- a
+	} else {
+		c.peer.answered(c, a)
+	}
+}
+
+// Inbound is a request as one of its recipients has it: the way back.
+type Inbound struct {
+	call     *Call
+	endpoint *Endpoint
+	open     int // subscriptions that may still answer; guarded by call.mu
+}
+
+// Wanted is the name of the response's type.
+func (in *Inbound) Wanted() string { return in.call.wanted }
+
+// Over reports whether nobody waits for the answer any more.
+func (in *Inbound) Over() bool { return in.call.Over() }
+
+// Answer answers the request.
+func (in *Inbound) Answer(a Answer) error {
+	if err := in.endpoint.Err(); err != nil {
+		return err
+	}
+	if a.Err == nil && a.Name != in.call.wanted {
+		return fault.Errorf(fault.UnexpectedResponse,
+			"the requester wants %s and is answered with %s", in.call.wanted, a.Name)
+	}
+	a.Origin = in.endpoint.name
+	if a.Err != nil {
+		a.Err = fault.Remote(a.Origin, a.Err)
+	}
+	if in.call.Result == nil && a.Err == nil {
+		var err error
+		if a.Payload, err = a.Encode(); err != nil {
+			return err
+		}
+	}
+	return in.call.answer(in.endpoint, a)
+}
+
+// Done says that one subscription of the recipient has handled the request and will not answer.
+func (in *Inbound) Done() {
+	c := in.call
+	c.mu.Lock()
+	in.open--
+	last := in.open == 0
+	c.mu.Unlock()
+	if last {
+		c.gone(in.endpoint, nil)
+	}
+}
+
+// Context returns a handler's context: it ends with the deadline of the requester, and when
+// nobody waits for the answer any more. The handler must call cancel when it returns.
+func (in *Inbound) Context(parent context.Context) (ctx context.Context, cancel func()) {
+	c := in.call
+	var stop context.CancelFunc
+	if c.deadline.IsZero() {
+		ctx, stop = context.WithCancel(parent)
+	} else {
+		ctx, stop = context.WithDeadline(parent, c.deadline)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over.Load() {
+		stop()
+		return ctx, stop
+	}
+	h := &handler{in.endpoint, stop}
+	c.handlers[h] = struct{}{}
+	return ctx, func() {
+		stop()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.handlers, h)
+	}
+}

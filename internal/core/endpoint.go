@@ -1,0 +1,239 @@
+package core
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/router"
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// goodbyeTime is how long Close gives the other side to take what was accepted.
+const goodbyeTime = time.Second
+
+// Endpoint is a named place on a bus that broadcasts and subscribes.
+//
+//	open ──Shutdown──▶ shut ──Close, or the link has ended──▶ closing ──▶ handed ──last handler──▶ done
+//
+// It also goes from open to closing. After the end of the link what has arrived can still be
+// read; Close discards it.
+type Endpoint struct {
+	name  string
+	node  *Node
+	party *router.Party
+	tasks tasks
+
+	shut    atomic.Bool   // no more broadcasts: Shutdown has begun, or closing is closed
+	closing chan struct{} // closed when the endpoint begins to end
+	handed  chan struct{} // closed when what was accepted is handed over, or will not be
+	done    chan struct{} // closed when the last handler has returned
+
+	mu      sync.Mutex // guards what follows
+	err     error      // why it ended; set before closing is closed
+	ended   bool
+	subs    map[*Sub]struct{} // those whose channel is not closed yet
+	outlets map[*Topic]*Outlet
+}
+
+// Attach adds an endpoint of this process.
+func (n *Node) Attach(name string) (*Endpoint, error) {
+	if err := CheckName("an endpoint", name); err != nil {
+		return nil, err
+	}
+	ep := &Endpoint{
+		name: name, node: n,
+		closing: make(chan struct{}), handed: make(chan struct{}), done: make(chan struct{}),
+		subs: map[*Sub]struct{}{}, outlets: map[*Topic]*Outlet{},
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	party, err := n.joinLocked(name, ep)
+	if err != nil {
+		return nil, err
+	}
+	ep.party = party
+	n.endpoints[ep] = struct{}{}
+	return ep, nil
+}
+
+// Name is the endpoint's name.
+func (ep *Endpoint) Name() string { return ep.name }
+
+// Done is closed when the endpoint has ended and its last handler has returned.
+func (ep *Endpoint) Done() <-chan struct{} { return ep.done }
+
+// Closing is closed when the endpoint begins to end.
+func (ep *Endpoint) Closing() <-chan struct{} { return ep.closing }
+
+// Err says why the endpoint has ended; nil: it has not.
+func (ep *Endpoint) Err() error {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	return ep.err
+}
+
+// Usable returns the error of a call that cannot be made any more.
+func (ep *Endpoint) Usable() error {
+	if !ep.shut.Load() {
+		return nil
+	}
+	if err := ep.Err(); err != nil {
+		return err
+	}
+	return fault.Errorf(fault.Closed, "endpoint %q is shutting down", ep.name)
+}
+
+// Outlet is through which an endpoint broadcasts one event type.
+type Outlet struct {
+	Endpoint *Endpoint
+	Topic    *Topic
+	Account  *window.Account
+}
+
+// Outlet returns the one for events of that name.
+func (ep *Endpoint) Outlet(event string) (*Outlet, error) {
+	ep.node.mu.Lock()
+	t := ep.node.topicLocked(event)
+	ep.node.mu.Unlock()
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	if ep.ended {
+		return nil, ep.err
+	}
+	o := ep.outlets[t]
+	if o == nil {
+		o = &Outlet{Endpoint: ep, Topic: t, Account: t.Pool.Open()}
+		ep.outlets[t] = o
+	}
+	return o, nil
+}
+
+// Close ends the endpoint; what was accepted is handed over first, for a second at most. When it
+// returns none of the endpoint's goroutines is left but those inside a user's function.
+func (ep *Endpoint) Close() error {
+	if ep.begin(fault.Errorf(fault.Closed, "endpoint %q was closed", ep.name)) {
+		ep.release(false)
+		ep.handOver()
+		close(ep.handed)
+	}
+	<-ep.handed
+	for _, s := range ep.openSubs() {
+		s.end(nil, false)
+	}
+	if ep.node.uplink != nil {
+		ep.node.tasks.wait()
+	}
+	ep.tasks.wait()
+	ep.tasks.finish(ep.done)
+	return nil
+}
+
+// lost ends the endpoint because its link has ended.
+func (ep *Endpoint) lost(err error) {
+	if ep.begin(err) {
+		ep.release(true)
+		close(ep.handed)
+		ep.tasks.finish(ep.done)
+	}
+}
+
+// begin makes the endpoint closing, for the reason err; false: it was already.
+func (ep *Endpoint) begin(err error) bool {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	if ep.ended {
+		return false
+	}
+	ep.ended, ep.err = true, err
+	ep.shut.Store(true)
+	close(ep.closing)
+	return true
+}
+
+// release ends all that hangs on the endpoint. With rest, what has arrived can still be read.
+func (ep *Endpoint) release(rest bool) {
+	ep.mu.Lock()
+	outlets, err := ep.outlets, ep.err
+	ep.outlets = nil
+	ep.mu.Unlock()
+	for _, o := range outlets {
+		o.Account.Close(err)
+	}
+	for _, s := range ep.openSubs() {
+		s.end(err, rest)
+	}
+	ep.node.leave(ep.party)
+	ep.node.mu.Lock()
+	delete(ep.node.endpoints, ep)
+	ep.node.mu.Unlock()
+	ep.node.partyGone(ep)
+}
+
+// handOver gives the bus a second to take what was accepted.
+func (ep *Endpoint) handOver() {
+	up := ep.node.uplink
+	if up == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
+	defer cancel()
+	up.link.Goodbye(wire.Goodbye{})
+	up.await(ctx)
+}
+
+func (ep *Endpoint) openSubs() []*Sub {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	list := make([]*Sub, 0, len(ep.subs))
+	for s := range ep.subs {
+		list = append(list, s)
+	}
+	return list
+}
+
+// Shutdown takes no more events, lets the handlers finish what has arrived, hands over what was
+// broadcast, and closes. At the end of ctx it closes at once and returns why.
+func (ep *Endpoint) Shutdown(ctx context.Context) error {
+	ep.shut.Store(true)
+	subs := ep.openSubs()
+	ep.mu.Lock()
+	outlets := make([]*Outlet, 0, len(ep.outlets))
+	for _, o := range ep.outlets {
+		outlets = append(outlets, o)
+	}
+	ep.mu.Unlock()
+	for _, s := range subs {
+		s.end(fault.Errorf(fault.Closed, "endpoint %q is shutting down", ep.name), true)
+	}
+	err := ep.drain(ctx, subs, outlets)
+	ep.Close()
+	return err
+}
+
+// drain waits until the handlers of subs have returned and what outlets broadcast is taken.
+func (ep *Endpoint) drain(ctx context.Context, subs []*Sub, outlets []*Outlet) error {
+	for _, s := range subs {
+		if !s.handled() {
+			continue
+		}
+		select {
+		case <-s.done:
+		case <-ctx.Done():
+			return fault.Errorf(fault.Closed, "endpoint %q: a handler of %s has not returned: %w",
+				ep.name, s.Spec.Event, ctx.Err())
+		case <-ep.closing:
+			return ep.Err()
+		}
+	}
+	for _, o := range outlets {
+		if err := o.Account.Drained(ctx); err != nil {
+			return fault.Errorf(fault.Closed, "endpoint %q: %d bytes of %s were not delivered: %w",
+				ep.name, o.Account.Used(), o.Topic.Name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+// Package core is the bus without its type parameter: what the typed functions of the root
+// package stand on.
+//
+// A [Node] is one process's part of a bus. The bus itself is a Node with endpoints of its own
+// process and links to endpoints elsewhere. An endpoint that connected from elsewhere is a Node
+// as well, with itself as the only endpoint and one link: the uplink to the bus. Both deliver,
+// count, and keep requests in the same way.
+//
+// Locks: a Node's mu, a Call's mu, and those of the packages below are short and never nested,
+// but for Node.mu around an outbox or a Pool. No function of a user runs under any of them.
+package core
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/router"
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// Config are the limits of a Node.
+type Config struct {
+	Lag       int64         // bytes that the subscriptions to an event type may lag together
+	MaxFrame  int           // bytes of an encoded event
+	Handshake time.Duration // for the whole of it
+}
+
+// Conn is what a transport provides.
+type Conn = io.ReadWriteCloser
+
+// Node is one process's part of a bus.
+type Node struct {
+	cfg         Config
+	incarnation []byte
+	tasks       tasks // what serves links
+
+	life    context.Context // ends when Close or Shutdown begins
+	endLife context.CancelFunc
+
+	mu        sync.Mutex // guards what follows
+	table     *router.Table
+	topics    map[string]*Topic
+	calls     map[uint64]*Call
+	peers     map[*peer]struct{} // links to endpoints elsewhere
+	uplink    *peer              // the link to the bus; nil on the bus itself
+	lastID    uint64             // of topics, parties, subscriptions and calls
+	closed    bool               // no endpoint may join
+	changed   chan struct{}      // closed at the next change of presence; nil: nobody waits
+	endpoints map[*Endpoint]struct{}
+}
+
+// NewNode returns a Node without endpoints.
+func NewNode(cfg Config) *Node {
+	incarnation := make([]byte, 16)
+	rand.Read(incarnation) // never fails
+	life, end := context.WithCancel(context.Background())
+	return &Node{
+		cfg:         cfg,
+		incarnation: incarnation,
+		life:        life,
+		endLife:     end,
+		table:       router.New(),
+		topics:      map[string]*Topic{},
+		calls:       map[uint64]*Call{},
+		peers:       map[*peer]struct{}{},
+		endpoints:   map[*Endpoint]struct{}{},
+	}
+}
+
+// nextLocked returns a number that was never used on this Node.
+func (n *Node) nextLocked() uint64 {
+	n.lastID++
+	return n.lastID
+}
+
+// CheckName says what is wrong with the name of an endpoint or a group.
+func CheckName(what, name string) error {
+	switch {
+	case name == "":
+		return fault.Errorf(fault.Denied, "the name of %s is empty", what)
+	case len(name) > wire.MaxName:
+		return fault.Errorf(fault.Denied, "the name of %s has %d bytes, where %d are allowed: %.32q…",
+			what, len(name), wire.MaxName, name)
+	case !utf8.ValidString(name):
+		return fault.Errorf(fault.Denied, "the name of %s is not valid UTF-8: %q", what, name)
+	}
+	for _, r := range name {
+		if unicode.IsControl(r) {
+			return fault.Errorf(fault.Denied, "the name of %s has a control character: %q", what, name)
+		}
+	}
+	return nil
+}
+
+// joinLocked adds a party under a name, which must be free.
+func (n *Node) joinLocked(name string, ref any) (*router.Party, error) {
+	if n.closed {
+		return nil, fault.Errorf(fault.Closed, "the bus takes no more endpoints")
+	}
+	p := &router.Party{ID: n.nextLocked(), Name: name, Ref: ref}
+	if !n.table.Join(p) {
+		return nil, fault.Errorf(fault.NameTaken,
+			"an endpoint named %q is attached already; names are unique on a bus", name)
+	}
+	n.changedLocked(name)
+	return p, nil
+}
+
+// leave removes a party and tells who knows of it.
+func (n *Node) leave(p *router.Party) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, event := range n.table.Leave(p) {
+		n.topicLocked(event).route.Store(nil)
+	}
+	n.changedLocked(p.Name)
+	for peer := range n.peers {
+		peer.link.Retire(p.ID)
+	}
+}
+
+// changedLocked wakes those who watch presence.
+func (n *Node) changedLocked(name string) {
+	if n.changed != nil {
+		close(n.changed)
+		n.changed = nil
+	}
+	for p := range n.peers {
+		p.changedLocked(name)
+	}
+}
+
+// topicLocked returns the topic of that name, and makes it if need be.
+func (n *Node) topicLocked(name string) *Topic {
+	t := n.topics[name]
+	if t == nil {
+		limit := n.cfg.Lag
+		if n.uplink != nil {
+			limit = 0 // until the bus grants more: one event at a time
+		}
+		t = &Topic{ID: n.nextLocked(), Name: name, node: n, Pool: window.NewPool(limit)}
+		n.topics[name] = t
+	}
+	return t
+}
+
+// topicByID finds the topic that a frame of the bus speaks of.
+func (n *Node) topicByID(id uint64) *Topic {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range n.topics {
+		if t.ID == id {
+			return t
+		}
+	}
+	return nil
+}
+
+// begin marks the Node as closing; false: it was already.
+func (n *Node) begin() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
+	n.closed = true
+	n.endLife()
+	return true
+}
+
+// Close ends all endpoints and links, which are given a second to take what was accepted. When it
+// returns none of the Node's goroutines is left. It may be called any number of times.
+func (n *Node) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
+	defer cancel()
+	n.begin()
+	n.farewell(ctx)
+	for _, ep := range n.ownEndpoints() {
+		ep.Close()
+	}
+	n.tasks.wait()
+	return nil
+}
+
+// Shutdown refuses new endpoints and events, delivers what was accepted, and closes. At the end
+// of ctx it closes at once and says what was not delivered.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.begin()
+	var failed error
+	for _, ep := range n.ownEndpoints() {
+		if err := ep.Shutdown(ctx); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	n.farewell(ctx)
+	n.Close()
+	return failed
+}
+
+// farewell says goodbye on all links, waits for the answers under ctx, and cuts what is left.
+func (n *Node) farewell(ctx context.Context) {
+	n.mu.Lock()
+	peers := make([]*peer, 0, len(n.peers))
+	for p := range n.peers {
+		peers = append(peers, p)
+	}
+	n.mu.Unlock()
+	for _, p := range peers {
+		p.link.Goodbye(wire.Goodbye{Code: string(fault.Closed), Message: "the bus has closed"})
+	}
+	for _, p := range peers {
+		p.await(ctx)
+	}
+}
+
+func (n *Node) ownEndpoints() []*Endpoint {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := make([]*Endpoint, 0, len(n.endpoints))
+	for ep := range n.endpoints {
+		list = append(list, ep)
+	}
+	return list
+}
+
+// Life is a context that ends when Close or Shutdown begins.
+func (n *Node) Life() context.Context { return n.life }

@@ -1,0 +1,379 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/router"
+	"github.com/lahja-go/lahja/internal/session"
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// peer is what a Node knows of the other end of a link: an endpoint elsewhere, or the bus.
+type peer struct {
+	node  *Node
+	link  *session.Link
+	party *router.Party // the endpoint; nil: the peer is the bus
+	ended chan struct{} // closed when the link has ended and all is cleaned up
+
+	// What follows is the link's reader's own.
+	names    map[uint64]string // that the peer has given numbers
+	inlets   map[uint64]*inlet // by the number of the event's name
+	delivery Delivery          // the event that is being delivered; kept to save an allocation
+
+	mu       sync.Mutex             // guards what follows
+	gone     bool                   // it has left
+	granted  []*inlet               // whose window has to be told
+	requests map[uint64]*Call       // that the peer has made, by its own numbers
+	presence presence               // of an endpoint that watches, or of a bus that is watched
+	acks     map[uint64]chan error  // subscriptions that the bus has not answered yet
+	asks     map[uint64]chan uint64 // questions that the bus has not answered yet
+}
+
+func (n *Node) newPeer(conn Conn, party *router.Party) *peer {
+	p := &peer{
+		node: n, party: party, ended: make(chan struct{}),
+		names: map[uint64]string{}, inlets: map[uint64]*inlet{},
+		requests: map[uint64]*Call{},
+		acks:     map[uint64]chan error{}, asks: map[uint64]chan uint64{},
+	}
+	p.link = session.New(conn, p, n.cfg.MaxFrame, n.backlogLimit())
+	return p
+}
+
+// backlogLimit is how many bytes may wait in one place, whatever the windows say: twice the lag,
+// and in any case some of the largest events.
+func (n *Node) backlogLimit() int64 { return max(2*n.cfg.Lag, 4*int64(n.cfg.MaxFrame)) }
+
+// await waits until the link has ended; at the end of ctx it cuts it.
+func (p *peer) await(ctx context.Context) {
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+		p.link.Kill(ctx.Err())
+		<-p.ended
+	}
+}
+
+// leave forgets the peer: its subscriptions, its requests, and what it owes.
+func (p *peer) leave() {
+	p.mu.Lock()
+	if p.gone {
+		p.mu.Unlock()
+		return
+	}
+	p.gone = true
+	p.mu.Unlock()
+	p.node.mu.Lock()
+	delete(p.node.peers, p)
+	p.node.mu.Unlock()
+	if p.party != nil {
+		p.node.leave(p.party)
+	}
+	p.node.partyGone(p)
+}
+
+// Goodbye implements [session.Handler].
+func (p *peer) Goodbye(g wire.Goodbye) {
+	if p.party != nil {
+		p.leave()
+	}
+	p.link.Goodbye(wire.Goodbye{})
+}
+
+// Frame implements [session.Handler].
+func (p *peer) Frame(f wire.Frame) error {
+	known, err := p.both(f)
+	if !known {
+		if p.party == nil {
+			known, err = p.fromBus(f)
+		} else {
+			known, err = p.fromEndpoint(f)
+		}
+	}
+	switch {
+	case err != nil:
+		return &session.ProtocolError{Reason: err.Error()}
+	case !known && !f.Type.Ignorable():
+		return &session.ProtocolError{Reason: fmt.Sprintf("a frame of type %#02x, which has no "+
+			"meaning here", uint8(f.Type))}
+	}
+	return nil
+}
+
+// both handles the frames that either side may send.
+func (p *peer) both(f wire.Frame) (known bool, err error) {
+	switch f.Type {
+	case wire.TypeName:
+		return true, p.name(f.Body)
+	case wire.TypeReply:
+		return true, p.reply(f.Body)
+	case wire.TypeEnd:
+		return true, p.end(f.Body)
+	case wire.TypeCancel:
+		return true, p.cancelled(f.Body)
+	}
+	return false, nil
+}
+
+func (p *peer) name(body []byte) error {
+	n, err := wire.ParseName(body)
+	if err != nil {
+		return err
+	}
+	if n.Name == "" {
+		delete(p.names, n.Number)
+		return nil
+	}
+	if _, taken := p.names[n.Number]; taken {
+		return fmt.Errorf("a second name for the number %d", n.Number)
+	}
+	p.names[n.Number] = n.Name
+	return nil
+}
+
+// inlet is through which a peer publishes one event type.
+type inlet struct {
+	peer    *peer
+	number  uint64 // of the event's name, given by the peer
+	topic   *Topic
+	account *window.Account // nil: the peer is the bus, whose windows are not ours
+}
+
+// Settle implements [window.Settler].
+func (in *inlet) Settle(f *window.Flight) {
+	if in.account != nil {
+		in.account.Release(f.Size)
+	}
+	in.peer.link.Took(f)
+}
+
+// tell sees to it that the peer is told its window.
+func (in *inlet) tell() {
+	p := in.peer
+	p.mu.Lock()
+	p.granted = append(p.granted, in)
+	p.mu.Unlock()
+	p.link.Poke()
+}
+
+// inlet returns the one for a number that the peer uses for an event's name.
+func (p *peer) inlet(number uint64) (*inlet, error) {
+	if in := p.inlets[number]; in != nil {
+		return in, nil
+	}
+	name, known := p.names[number]
+	if !known {
+		return nil, fmt.Errorf("an event with the number %d, which has no name", number)
+	}
+	p.node.mu.Lock()
+	t := p.node.topicLocked(name)
+	p.node.mu.Unlock()
+	in := &inlet{peer: p, number: number, topic: t}
+	if p.party != nil {
+		in.account = t.Pool.OpenRemote(in.tell)
+	}
+	p.inlets[number] = in
+	return in, nil
+}
+
+// onlyUp and onlyDown are the flags that mean something in one direction alone.
+const (
+	onlyUp    = wire.FlagTo | wire.FlagExcept
+	onlyDown  = wire.FlagOrigin
+	eitherWay = wire.FlagPrompt | wire.FlagRequest
+)
+
+// event delivers an event of the peer.
+func (p *peer) event(body []byte) error {
+	var e wire.Event
+	if err := wire.ParseEvent(body, &e); err != nil {
+		return err
+	}
+	in, err := p.inlet(e.Name)
+	if err != nil {
+		return err
+	}
+	d := &p.delivery
+	*d = Delivery{Topic: in.topic}
+	defer func() { p.delivery = Delivery{} }()
+	if p.party == nil {
+		err = p.originOf(&e, d)
+	} else {
+		err = p.admit(&e, d, in)
+	}
+	if err != nil {
+		return err
+	}
+	size := int64(len(e.Payload)) + window.Overhead
+	d.Flight = window.NewFlight(in, size, e.Slot, e.Flags&wire.FlagPrompt != 0)
+	if e.Flags&wire.FlagRequest != 0 {
+		if d.Call, err = p.request(&e); err != nil {
+			return err
+		}
+	}
+	r := in.topic.Route()
+	for _, g := range r.Groups {
+		g.Kind.Deliver(g.Subs, e.Payload, d)
+	}
+	r.forward(e.Payload, d, p)
+	d.Flight.Drop()
+	if d.Call != nil {
+		d.Call.Routed()
+	}
+	return nil
+}
+
+// originOf checks an event of the bus.
+func (p *peer) originOf(e *wire.Event, d *Delivery) error {
+	if e.Flags&^(onlyDown|eitherWay) != 0 || e.Flags&wire.FlagOrigin == 0 {
+		return fmt.Errorf("an event of the bus with the flags %#x", uint64(e.Flags))
+	}
+	origin, known := p.names[e.Origin]
+	if !known {
+		return fmt.Errorf("an event of an origin with the number %d, which has no name", e.Origin)
+	}
+	d.Origin = origin
+	return nil
+}
+
+// admit checks an event of an endpoint, and counts it.
+func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet) error {
+	if e.Flags&^(onlyUp|eitherWay) != 0 {
+		return fmt.Errorf("an event of an endpoint with the flags %#x", uint64(e.Flags))
+	}
+	d.Origin, d.originID = p.party.Name, p.party.ID
+	d.Filter = router.Filter{HasTo: e.Flags&wire.FlagTo != 0, To: e.To, Except: e.Except}
+	if !in.account.Arrived(int64(len(e.Payload)) + window.Overhead) {
+		return fmt.Errorf("more of %s than the window allows", in.topic.Name)
+	}
+	return nil
+}
+
+// request makes the call that belongs to an event of the peer.
+func (p *peer) request(e *wire.Event) (*Call, error) {
+	wanted, known := p.names[e.Wanted]
+	if !known {
+		return nil, fmt.Errorf("a request for a response with the number %d, which has no name", e.Wanted)
+	}
+	c := p.node.newCall(wanted)
+	c.peer, c.remote = p, e.Call
+	if e.Remaining > 0 {
+		left := time.Duration(min(e.Remaining, uint64(maxRemaining/time.Microsecond)))
+		c.deadline = time.Now().Add(left * time.Microsecond)
+	}
+	p.mu.Lock()
+	_, taken := p.requests[e.Call]
+	p.requests[e.Call] = c
+	p.mu.Unlock()
+	if taken {
+		return nil, fmt.Errorf("a second request with the number %d", e.Call)
+	}
+	p.node.register(c)
+	return c, nil
+}
+
+// maxRemaining is the longest time that a requester is taken to wait: more is as good as no limit.
+const maxRemaining = 10 * 365 * 24 * time.Hour
+
+// answered tells the peer how a call that it made has ended.
+func (p *peer) answered(c *Call, a Answer) {
+	p.mu.Lock()
+	delete(p.requests, c.remote)
+	p.mu.Unlock()
+	var said *fault.RemoteError
+	errors.As(a.Err, &said)
+	switch {
+	case a.cancelled:
+	case a.Err == nil:
+		r := wire.Reply{Call: c.remote, Final: true, Origin: a.Origin, Name: a.Name, Payload: a.Payload}
+		p.link.SendAhead(func(dst []byte) []byte { return wire.AppendReply(dst, &r) })
+	case a.nobody:
+		e := wire.End{Call: c.remote, Code: string(fault.CodeOf(a.Err)), Message: a.Err.Error()}
+		if said != nil {
+			e.Origin, e.Message = said.Endpoint, said.Message
+		}
+		p.link.Send(func(dst []byte) []byte { return wire.AppendEnd(dst, e) })
+	case said != nil:
+		r := wire.Reply{Call: c.remote, Final: true, Origin: said.Endpoint,
+			Code: string(said.Code), Message: said.Message}
+		p.link.SendAhead(func(dst []byte) []byte { return wire.AppendReply(dst, &r) })
+	}
+}
+
+// reply takes an answer to a call of this Node.
+func (p *peer) reply(body []byte) error {
+	var r wire.Reply
+	if err := wire.ParseReply(body, &r); err != nil {
+		return err
+	}
+	c := p.node.call(r.Call)
+	if c == nil {
+		return nil // it has been answered or cancelled meanwhile
+	}
+	if p.party != nil {
+		r.Origin = p.party.Name
+	}
+	a := Answer{Origin: r.Origin, Name: r.Name}
+	switch {
+	case r.Name == "":
+		a.Err = &fault.RemoteError{Endpoint: r.Origin, Code: fault.Code(r.Code), Message: r.Message}
+	case r.Name != c.wanted:
+		return fmt.Errorf("an answer with %s, where %s is wanted", r.Name, c.wanted)
+	default:
+		a.Payload = append([]byte(nil), r.Payload...)
+	}
+	c.answer(p, a) // too late is no fault of the peer
+	return nil
+}
+
+// end notes that the peer will not answer a call of this Node.
+func (p *peer) end(body []byte) error {
+	e, err := wire.ParseEnd(body)
+	if err != nil {
+		return err
+	}
+	c := p.node.call(e.Call)
+	if c == nil {
+		return nil
+	}
+	if p.party != nil {
+		e.Origin = p.party.Name
+	}
+	switch code := fault.Code(e.Code); code {
+	case fault.NoSubscribers:
+		c.none(p)
+	case "", fault.ResponderGone:
+		c.gone(p, nil)
+	default:
+		c.gone(p, &fault.RemoteError{Endpoint: e.Origin, Code: code, Message: e.Message})
+	}
+	return nil
+}
+
+// cancelled ends a call that the peer has made.
+func (p *peer) cancelled(body []byte) error {
+	var remote uint64
+	if err := wire.Uvarints(body, &remote); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	c := p.requests[remote]
+	p.mu.Unlock()
+	if c != nil {
+		c.Cancel()
+	}
+	return nil
+}
+
+// cancel tells the peer that a call of this Node is over.
+func (p *peer) cancel(id uint64) {
+	p.link.Send(func(dst []byte) []byte {
+		return wire.AppendUvarints(dst, wire.TypeCancel, id)
+	})
+}

@@ -1,0 +1,206 @@
+package core
+
+import (
+	"context"
+
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/router"
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// Broadcast is what the options of a broadcast add up to.
+type Broadcast struct {
+	Filter            router.Filter
+	Internal          bool
+	RequireSubscriber bool
+	NoWait            bool
+}
+
+// Plain reports whether b asks for nothing special.
+func (b *Broadcast) Plain() bool {
+	return !b.Filter.HasTo && b.Filter.Except == nil &&
+		!b.Internal && !b.RequireSubscriber && !b.NoWait
+}
+
+func (b *Broadcast) check() error {
+	switch {
+	case b.Internal && b.Filter.HasTo:
+		return fault.Errorf(fault.Denied,
+			"Internal and To contradict each other: an internal event reaches only its own endpoint")
+	case b.RequireSubscriber && b.NoWait:
+		return fault.Errorf(fault.Denied,
+			"RequireSubscriber and NoWait contradict each other: the bus has to be asked first")
+	}
+	return nil
+}
+
+// Publication is one event from the options of its broadcast to its delivery:
+//
+//	err := outlet.Begin(...)        whether anyone can get it
+//	err = p.Admit(...)              the only step that waits
+//	push to p.Route.Groups of the event's own Go type
+//	p.Send(payload)                 everyone else
+//	p.End()
+type Publication struct {
+	Delivery
+	Route *Route
+
+	outlet *Outlet
+	noWait bool
+	uplink *peer // it goes to the bus; nil: it does not
+}
+
+// Begin starts a publication. It fails when the endpoint has ended, the options contradict each
+// other or a required subscriber is missing.
+func (o *Outlet) Begin(ctx context.Context, b *Broadcast, p *Publication) error {
+	ep := o.Endpoint
+	if err := ep.Usable(); err != nil {
+		return err
+	}
+	p.outlet, p.noWait = o, b.NoWait
+	p.Topic, p.Origin, p.originID, p.account = o.Topic, ep.name, ep.party.ID, o.Account
+	p.Route = o.Topic.Route()
+	p.uplink = ep.node.uplink
+	if b.Plain() {
+		return nil
+	}
+	if err := b.check(); err != nil {
+		return err
+	}
+	p.Filter = b.Filter
+	if b.Internal {
+		p.only, p.uplink = ep, nil
+	}
+	if p.uplink != nil && b.Filter.HasTo && !namesAnother(b.Filter.To, ep.name) {
+		p.uplink = nil
+	}
+	if b.RequireSubscriber {
+		return p.require(ctx)
+	}
+	return nil
+}
+
+func namesAnother(names []string, self string) bool {
+	for _, n := range names {
+		if n != self {
+			return true
+		}
+	}
+	return false
+}
+
+// require fails unless somebody would get the event.
+func (p *Publication) require(ctx context.Context) error {
+	count := p.Route.recipients(&p.Delivery, nil)
+	if count == 0 && p.uplink != nil {
+		var err error
+		if count, err = p.uplink.ask(ctx, p.outlet.Endpoint, p.Topic.Name, &p.Filter); err != nil {
+			return err
+		}
+	}
+	if count == 0 {
+		return p.noSubscribers()
+	}
+	return nil
+}
+
+func (p *Publication) noSubscribers() error {
+	if p.Filter.HasTo {
+		return fault.Errorf(fault.NoSubscribers, "no endpoint named in To %q subscribes to %s",
+			p.Filter.To, p.Topic.Name)
+	}
+	return fault.Errorf(fault.NoSubscribers, "nobody subscribes to %s", p.Topic.Name)
+}
+
+// Encoded reports whether somebody needs the event in its encoded form: an endpoint elsewhere, or
+// a subscription here to the same event by another Go type.
+func (p *Publication) Encoded(kind Kind) bool {
+	if p.uplink != nil || len(p.Route.links) > 0 && p.only == nil {
+		return true
+	}
+	return len(p.Route.Groups) > 1 || len(p.Route.Groups) == 1 && p.Route.Groups[0].Kind != kind
+}
+
+// Waits reports whether Admit has to be called: when the event leaves the process, or something
+// that the endpoint broadcast before has not been taken yet.
+func (p *Publication) Waits(encoded bool) bool { return encoded || !p.account.Idle() }
+
+// Admit waits until there is room for an event of size bytes in the window of its endpoint and
+// type. Once it has returned nil nothing can fail any more.
+func (p *Publication) Admit(ctx context.Context, size int64) error {
+	if p.noWait {
+		if !p.account.TryAcquire(size) {
+			if err := p.outlet.Endpoint.Usable(); err != nil {
+				return err
+			}
+			return fault.Errorf(fault.WouldBlock, "subscriptions to %s lag behind by %d bytes",
+				p.Topic.Name, p.account.Used())
+		}
+	} else if err := p.account.Acquire(ctx, size); err != nil {
+		return err
+	}
+	p.Flight = window.NewFlight(p.account, size, 0, p.account.Prompt())
+	return nil
+}
+
+// CheckSize fails when an encoded event is longer than the bus allows.
+func (p *Publication) CheckSize(length int) error {
+	if limit := p.outlet.Endpoint.node.cfg.MaxFrame - frameRoom; length > limit {
+		return fault.Errorf(fault.TooLarge, "an event %s has %d bytes when encoded, where %d are allowed",
+			p.Topic.Name, length, limit)
+	}
+	return nil
+}
+
+// frameRoom is how much of a frame is left for what is not payload.
+const frameRoom = 4 << 10
+
+// Send hands the encoded event to everyone who does not share the Go type of kind.
+func (p *Publication) Send(payload []byte, kind Kind) {
+	for _, g := range p.Route.Groups {
+		if g.Kind != kind {
+			d := p.Delivery // the copy may live longer than p
+			g.Kind.Deliver(g.Subs, payload, &d)
+		}
+	}
+	if p.only == nil {
+		p.Route.forward(payload, &p.Delivery, nil)
+	}
+	if p.uplink != nil {
+		p.sendUp(payload)
+	}
+}
+
+// sendUp sends the event to the bus, which finds who else gets it.
+func (p *Publication) sendUp(payload []byte) {
+	e := wire.Event{Name: p.Topic.ID, Payload: payload}
+	if p.Flight.Prompt {
+		e.Flags |= wire.FlagPrompt
+	}
+	if p.Filter.HasTo {
+		e.Flags |= wire.FlagTo
+		e.To = p.Filter.To
+	}
+	if len(p.Filter.Except) > 0 {
+		e.Flags |= wire.FlagExcept
+		e.Except = p.Filter.Except
+	}
+	name := wire.Name{Number: p.Topic.ID, Name: p.Topic.Name}
+	wanted := name
+	if p.Call != nil {
+		if !p.Call.add(p.uplink) {
+			return
+		}
+		wanted = p.Call.describe(&e)
+	}
+	p.uplink.link.Event(&e, p.Flight, name, wanted)
+}
+
+// End ends the publication: from here on only those who got the event hold it.
+func (p *Publication) End() {
+	p.Flight.Drop()
+	if p.Call != nil {
+		p.Call.Routed()
+	}
+}

@@ -1,0 +1,257 @@
+package core
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/router"
+)
+
+// Spec says what a subscription is to be.
+type Spec struct {
+	Event    string
+	Kind     Kind
+	From     []string
+	Response string      // what its handlers answer; empty: no matter
+	Workers  int         // goroutines that run Work
+	Work     func(*Sub)  // takes from the mailbox until its channel is closed
+	OnEnd    func(error) // of the user
+}
+
+// Box is the mailbox of a Sub.
+type Box interface {
+	End()
+	Seal()
+	Lag() int64
+}
+
+// Sub is a subscription of an Endpoint. It has ended when it gets no more; its mailbox may still
+// hold what it got before. It is finished when its mailbox has closed its channel.
+type Sub struct {
+	ID       uint64
+	Endpoint *Endpoint
+	Spec     Spec
+	Box      Box
+
+	entry   *router.Sub
+	ctx     context.Context // of its handlers; ends when no handler call may start any more
+	cancel  context.CancelCauseFunc
+	stopped atomic.Bool   // no handler call may start
+	done    chan struct{} // closed when it has ended and its workers have returned
+
+	mu       sync.Mutex // guards what follows
+	ended    bool
+	finished bool
+	err      error       // why it ended
+	workers  int         // that have not returned
+	detach   func() bool // stops watching ctx
+}
+
+// Subscribe adds a subscription; box makes its mailbox. Every event that is broadcast anywhere
+// after it has returned is for the subscription. It lives until ctx ends. When it fails, the
+// mailbox is ended as well.
+func (ep *Endpoint) Subscribe(ctx context.Context, spec Spec, box func(*Sub) Box) (*Sub, error) {
+	s := &Sub{Endpoint: ep, Spec: spec, done: make(chan struct{}), workers: spec.Workers}
+	s.ctx, s.cancel = ctx, func(error) {}
+	if s.handled() {
+		s.ctx, s.cancel = context.WithCancelCause(ctx)
+	}
+	s.Box = box(s)
+	err := ctx.Err()
+	if err == nil {
+		err = ep.add(s)
+	}
+	if err == nil {
+		for range spec.Workers {
+			ep.tasks.startHandler(s.work)
+		}
+		if up := ep.node.uplink; up != nil {
+			err = up.subscribe(ctx, s)
+		}
+	}
+	if err != nil {
+		s.end(err, false)
+		return s, err
+	}
+	s.watch(ctx)
+	return s, nil
+}
+
+// watch ends s with ctx.
+func (s *Sub) watch(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { s.end(context.Cause(ctx), false) })
+	s.mu.Lock()
+	finished := s.finished
+	s.detach = stop
+	s.mu.Unlock()
+	if finished {
+		stop()
+	}
+}
+
+// add makes s known to this Node.
+func (ep *Endpoint) add(s *Sub) error {
+	if err := ep.Usable(); err != nil {
+		return err
+	}
+	ep.mu.Lock()
+	if ep.ended {
+		defer ep.mu.Unlock()
+		return ep.err
+	}
+	ep.subs[s] = struct{}{}
+	ep.mu.Unlock()
+	n := ep.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.ID = n.nextLocked()
+	s.entry = &router.Sub{
+		ID: s.ID, Party: ep.party, Event: s.Spec.Event, From: s.Spec.From, Ref: s,
+	}
+	if !n.table.Add(s.entry) {
+		return ep.Err()
+	}
+	n.topicLocked(s.Spec.Event).route.Store(nil)
+	n.changedLocked(ep.name)
+	return nil
+}
+
+// remove makes s unknown again.
+func (ep *Endpoint) remove(s *Sub) {
+	n := ep.node
+	n.mu.Lock()
+	known := n.table.Remove(ep.party, s.ID) != nil
+	if known {
+		n.topicLocked(s.Spec.Event).route.Store(nil)
+		n.changedLocked(ep.name)
+	}
+	n.mu.Unlock()
+	if known && n.uplink != nil {
+		n.uplink.unsubscribe(s.ID)
+	}
+}
+
+func (s *Sub) acceptsFrom(origin string) bool { return slices.Contains(s.Spec.From, origin) }
+
+func (s *Sub) handled() bool { return s.Spec.Workers > 0 }
+
+// end ends s for the reason err. With rest, what has arrived can still be taken.
+func (s *Sub) end(err error, rest bool) {
+	s.mu.Lock()
+	if !rest {
+		s.stopped.Store(true)
+	}
+	first := !s.ended
+	if first {
+		s.ended, s.err = true, err
+	}
+	s.mu.Unlock()
+	if first {
+		s.Endpoint.remove(s)
+	}
+	if !rest {
+		s.cancel(err)
+	}
+	if rest {
+		s.Box.Seal()
+	} else {
+		s.Box.End()
+	}
+	if first && !s.handled() {
+		close(s.done)
+	}
+}
+
+// Finished is called by the mailbox when it is about to close its channel.
+func (s *Sub) Finished() {
+	s.mu.Lock()
+	s.finished = true
+	detach := s.detach
+	s.mu.Unlock()
+	if detach != nil {
+		detach()
+	}
+	s.Endpoint.mu.Lock()
+	delete(s.Endpoint.subs, s)
+	s.Endpoint.mu.Unlock()
+}
+
+// Complete ends s because it has got all that it asked for.
+func (s *Sub) Complete() { s.end(nil, true) }
+
+// Overflow ends s because its backlog has reached its limit.
+func (s *Sub) Overflow() {
+	s.end(fault.Errorf(fault.Stalled, "a subscription of %q to %s does not take its events",
+		s.Endpoint.name, s.Spec.Event), false)
+}
+
+// Unreadable ends s because an event of origin could not be decoded: it must not be lost in
+// silence.
+func (s *Sub) Unreadable(origin string, err error) {
+	s.end(fault.Errorf(fault.Protocol, "endpoint %q: an event %s of %q cannot be read: %w",
+		s.Endpoint.name, s.Spec.Event, origin, err), false)
+}
+
+// BacklogLimit is the most bytes that may wait in its mailbox.
+func (s *Sub) BacklogLimit() int64 { return s.Endpoint.node.backlogLimit() }
+
+// Context returns the context for a handler's call, which must call cancel when it has returned.
+// It ends with s, and for a request with its requester.
+func (s *Sub) Context(in *Inbound) (ctx context.Context, cancel func()) {
+	if in == nil {
+		return s.ctx, func() {}
+	}
+	return in.Context(s.ctx)
+}
+
+// Unsubscribe ends s. No handler call starts after it.
+func (s *Sub) Unsubscribe() { s.end(nil, false) }
+
+// Stopped reports whether no handler call may start any more.
+func (s *Sub) Stopped() bool { return s.stopped.Load() }
+
+// Done is closed when s has ended and its workers have returned.
+func (s *Sub) Done() <-chan struct{} { return s.done }
+
+// Err says why s has ended; nil: it has not, or as it was meant to.
+func (s *Sub) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Closing calls the user's OnEnd, and is nil when there is none.
+func (s *Sub) Closing() func() {
+	if s.Spec.OnEnd == nil {
+		return nil
+	}
+	return func() { s.User(func() { s.Spec.OnEnd(s.Err()) }) }
+}
+
+// Go starts a goroutine that the endpoint's Close waits for.
+func (s *Sub) Go(f func()) { s.Endpoint.tasks.start(f) }
+
+// Defer starts one that calls functions of the user, for which Done waits.
+func (s *Sub) Defer(f func()) { s.Endpoint.tasks.startHandler(f) }
+
+// User calls a function of the user from one that was started by Defer, or runs Work.
+func (s *Sub) User(f func()) {
+	s.Endpoint.tasks.leave()
+	defer s.Endpoint.tasks.enter()
+	f()
+}
+
+func (s *Sub) work() {
+	s.Spec.Work(s)
+	s.cancel(nil)
+	s.mu.Lock()
+	s.workers--
+	last := s.workers == 0
+	s.mu.Unlock()
+	if last {
+		close(s.done)
+	}
+}

@@ -1,0 +1,203 @@
+package core
+
+import (
+	"sync/atomic"
+
+	"github.com/lahja-go/lahja/internal/router"
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// Topic is one event type on one Node.
+type Topic struct {
+	ID   uint64 // its number on all links of the Node
+	Name string
+	Pool *window.Pool
+
+	node  *Node
+	route atomic.Pointer[Route] // nil: to be made anew; set under node.mu
+}
+
+// Route says who gets events of a topic. It does not change; a new one takes its place.
+type Route struct {
+	Groups []Group // the subscriptions of this process
+	links  []interest
+}
+
+// Group is the subscriptions of one Go type. Almost always there is one.
+type Group struct {
+	Kind Kind
+	Subs []*Sub
+}
+
+// interest is what an endpoint elsewhere wants of a topic.
+type interest struct {
+	peer     *peer
+	subs     []*router.Sub
+	all      bool // at least one of them wants all origins
+	counting bool // at least one of them counts as a subscriber
+}
+
+func (i *interest) accepts(origin string) bool {
+	if i.all {
+		return true
+	}
+	for _, s := range i.subs {
+		if s.Accepts(origin) {
+			return true
+		}
+	}
+	return false
+}
+
+// Kind is what the typed shell knows of one Go type. Kinds are compared by ==.
+type Kind interface {
+	// Deliver decodes payload once and pushes it to those of subs that d is for. The subs are of
+	// this Kind.
+	Deliver(subs []*Sub, payload []byte, d *Delivery)
+}
+
+// Route returns who gets events of t at this moment.
+func (t *Topic) Route() *Route {
+	if r := t.route.Load(); r != nil {
+		return r
+	}
+	t.node.mu.Lock()
+	defer t.node.mu.Unlock()
+	if r := t.route.Load(); r != nil {
+		return r
+	}
+	r := makeRoute(t.node.table.Subs(t.Name))
+	t.route.Store(r)
+	return r
+}
+
+func makeRoute(subs []*router.Sub) *Route {
+	r := &Route{}
+	links := map[*peer]int{}
+	for _, s := range subs {
+		switch ref := s.Party.Ref.(type) {
+		case *Endpoint:
+			r.addOwn(s.Ref.(*Sub))
+		case *peer:
+			i, known := links[ref]
+			if !known {
+				i = len(r.links)
+				links[ref] = i
+				r.links = append(r.links, interest{peer: ref})
+			}
+			in := &r.links[i]
+			in.subs = append(in.subs, s)
+			in.all = in.all || s.From == nil
+			in.counting = in.counting || !s.Observe
+		}
+	}
+	return r
+}
+
+func (r *Route) addOwn(s *Sub) {
+	for i := range r.Groups {
+		if r.Groups[i].Kind == s.Spec.Kind {
+			r.Groups[i].Subs = append(r.Groups[i].Subs, s)
+			return
+		}
+	}
+	r.Groups = append(r.Groups, Group{Kind: s.Spec.Kind, Subs: []*Sub{s}})
+}
+
+// recipients counts who would get an event as a subscriber.
+func (r *Route) recipients(d *Delivery, not *peer) int {
+	count := 0
+	for _, g := range r.Groups {
+		for _, s := range g.Subs {
+			if d.allows(s) {
+				count++
+			}
+		}
+	}
+	if d.only != nil {
+		return count
+	}
+	for i := range r.links {
+		in := &r.links[i]
+		if in.peer != not && in.counting && d.Filter.Selects(in.peer.party.Name) &&
+			in.accepts(d.Origin) {
+			count++
+		}
+	}
+	return count
+}
+
+// forward sends an encoded event to the endpoints elsewhere that want it. d's flight is held for
+// each of them.
+func (r *Route) forward(payload []byte, d *Delivery, not *peer) {
+	for i := range r.links {
+		in := &r.links[i]
+		if in.peer == not || !d.Filter.Selects(in.peer.party.Name) || !in.accepts(d.Origin) {
+			continue
+		}
+		e := wire.Event{Flags: wire.FlagOrigin, Name: d.Topic.ID, Origin: d.originID, Payload: payload}
+		if d.Flight.Prompt {
+			e.Flags |= wire.FlagPrompt
+		}
+		wanted := wire.Name{Number: d.Topic.ID, Name: d.Topic.Name}
+		if d.Call != nil {
+			if in.counting && !d.Call.add(in.peer) {
+				return
+			}
+			wanted = d.Call.describe(&e)
+		}
+		in.peer.link.Event(&e, d.Flight,
+			wire.Name{Number: d.Topic.ID, Name: d.Topic.Name},
+			wire.Name{Number: d.originID, Name: d.Origin}, wanted)
+	}
+}
+
+// Delivery is one event on its way into subscriptions.
+type Delivery struct {
+	Topic  *Topic
+	Origin string
+	Flight *window.Flight // nil: none is needed yet
+	Filter router.Filter
+	Call   *Call // nil: it is no request
+
+	originID uint64
+	only     *Endpoint // Internal: its subscriptions alone
+	account  *window.Account
+}
+
+// For reports whether the event is for s. A handler of a request that would answer with another
+// type than is wanted refuses it.
+func (d *Delivery) For(s *Sub) bool {
+	if !d.allows(s) {
+		return false
+	}
+	if d.Call != nil && s.Spec.Response != "" && s.Spec.Response != d.Call.wanted {
+		d.Call.refuse(s)
+		return false
+	}
+	return true
+}
+
+func (d *Delivery) allows(s *Sub) bool {
+	return (s.Spec.From == nil || s.acceptsFrom(d.Origin)) &&
+		(d.only == nil || d.only == s.Endpoint) &&
+		(!d.Filter.HasTo && d.Filter.Except == nil || d.Filter.Selects(s.Endpoint.name))
+}
+
+// Hold makes sure that there is a flight, for an event of that size which was admitted without
+// being counted.
+func (d *Delivery) Hold(size int64) {
+	if d.Flight == nil {
+		d.account.Charge(size)
+		d.Flight = window.NewFlight(d.account, size, 0, d.account.Prompt())
+	}
+}
+
+// Back returns the way back from s to the requester; nil: it is no request.
+func (d *Delivery) Back(s *Sub) *Inbound {
+	if d.Call == nil {
+		return nil
+	}
+	return d.Call.inbound(s)
+}

@@ -1,0 +1,146 @@
+package core
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/router"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// fromBus handles the frames that only a bus sends.
+func (p *peer) fromBus(f wire.Frame) (known bool, err error) {
+	switch f.Type {
+	case wire.TypeEvent:
+		return true, p.event(f.Body)
+	case wire.TypeSubscribed:
+		return true, p.subscriptionAnswered(f.Body)
+	case wire.TypeWindow:
+		return true, p.window(f.Body)
+	case wire.TypeAnswer:
+		return true, p.askAnswered(f.Body)
+	case wire.TypePeer:
+		return true, p.peerSeen(f.Body)
+	case wire.TypePeers:
+		return true, p.viewComplete(f.Body)
+	}
+	return false, nil
+}
+
+// subscribe announces s to the bus and waits until it counts there.
+func (p *peer) subscribe(ctx context.Context, s *Sub) error {
+	ack := make(chan error, 1)
+	p.mu.Lock()
+	p.acks[s.ID] = ack
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.acks, s.ID)
+		p.mu.Unlock()
+	}()
+	m := wire.Subscribe{
+		ID: s.ID, Event: s.Spec.Event, From: s.Spec.From, Response: s.Spec.Response,
+	}
+	p.link.Send(func(dst []byte) []byte {
+		return wire.AppendControl(dst, wire.TypeSubscribe, m)
+	})
+	return wait(ctx, p, s.Endpoint, ack)
+}
+
+// wait waits for an answer of the bus, the end of ctx or that of the endpoint.
+func wait(ctx context.Context, p *peer, ep *Endpoint, answer <-chan error) error {
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-ep.closing:
+		return ep.Err()
+	}
+}
+
+func (p *peer) unsubscribe(id uint64) {
+	p.link.Send(func(dst []byte) []byte {
+		return wire.AppendControl(dst, wire.TypeLeave, wire.Leave{ID: id})
+	})
+}
+
+func (p *peer) subscriptionAnswered(body []byte) error {
+	var m wire.Subscribed
+	if err := wire.ParseControl(body, &m); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	ack := p.acks[m.ID]
+	delete(p.acks, m.ID)
+	p.mu.Unlock()
+	if ack == nil {
+		return nil // whoever subscribed has given up
+	}
+	if m.Code != "" {
+		ack <- fault.Errorf(fault.Code(m.Code), "the bus refuses the subscription: %s", m.Message)
+	} else {
+		ack <- nil
+	}
+	return nil
+}
+
+// window takes a new window for what this endpoint publishes of one type.
+func (p *peer) window(body []byte) error {
+	var number, change, bytes uint64
+	if err := wire.Uvarints(body, &number, &change, &bytes); err != nil {
+		return err
+	}
+	t := p.node.topicByID(number)
+	if t == nil || bytes > 1<<40 {
+		return fmt.Errorf("a window of %d bytes for the number %d", bytes, number)
+	}
+	t.Pool.SetLimit(int64(bytes))
+	// In the order of events, so that the bus knows which were sent under the old window.
+	p.link.Send(func(dst []byte) []byte {
+		return wire.AppendUvarints(dst, wire.TypeWindowAck, number, change)
+	})
+	return nil
+}
+
+// ask asks the bus how many other endpoints would get an event.
+func (p *peer) ask(ctx context.Context, ep *Endpoint, event string, f *router.Filter) (int, error) {
+	p.node.mu.Lock()
+	id := p.node.nextLocked()
+	p.node.mu.Unlock()
+	count := make(chan uint64, 1)
+	p.mu.Lock()
+	p.asks[id] = count
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.asks, id)
+		p.mu.Unlock()
+	}()
+	m := wire.Ask{ID: id, Event: event, HasTo: f.HasTo, To: f.To, Except: f.Except}
+	p.link.Send(func(dst []byte) []byte { return wire.AppendControl(dst, wire.TypeAsk, m) })
+	select {
+	case n := <-count:
+		return int(n), nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-ep.closing:
+		return 0, ep.Err()
+	}
+}
+
+func (p *peer) askAnswered(body []byte) error {
+	var m wire.Answer
+	if err := wire.ParseControl(body, &m); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	count := p.asks[m.ID]
+	delete(p.asks, m.ID)
+	p.mu.Unlock()
+	if count != nil {
+		count <- m.Count
+	}
+	return nil
+}

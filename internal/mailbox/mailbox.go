@@ -1,0 +1,249 @@
+// Package mailbox is the queue of one subscription.
+//
+// An event goes straight into the subscription's channel while there is room and nothing is
+// listed; otherwise it is listed, and a goroutine that lives only while something is listed swaps
+// the list whole and sends it on. So nobody who delivers ever waits for the subscriber.
+package mailbox
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/lahja-go/lahja/internal/window"
+)
+
+// Result is what became of an event that was pushed.
+type Result uint8
+
+const (
+	Taken     Result = iota // it is in the channel
+	Listed                  // it waits on the list and holds its flight
+	NeedsHold               // it would have to be listed: push it again with a flight
+	Refused                 // the mailbox takes no more events
+	Overflow                // the list is at its limit: the subscription has to be ended
+)
+
+// Options are fixed when a Mailbox is made. Missed and Go are called under the Mailbox's lock: the
+// one must only return a pointer, the other only start a goroutine.
+type Options[E any] struct {
+	Buffer     int   // capacity of the channel
+	Take       int   // complete after so many events; 0: no such end
+	Limit      int64 // most bytes listed
+	DropOldest bool  // when the channel is full, drop its oldest event instead of listing
+
+	Missed   func(*E) *uint64 // where an event counts the dropped ones before it
+	Stale    func(*E) bool    // a listed event is not wanted any more
+	Lost     func(*E)         // an accepted event was dropped or discarded
+	Complete func()           // Take is reached; called once, by whoever pushed the last event
+	Finished func()           // the channel is about to close; called once
+	Closing  func()           // called before the channel closes, by Defer; nil: nothing
+	Go       func(func())     // starts a goroutine and sees to it that it is waited for
+	Defer    func(func())     // the same for one that calls Closing
+}
+
+// Mailbox is the queue of one subscription. All its methods may be called concurrently.
+type Mailbox[E any] struct {
+	opt    Options[E]
+	ch     chan E        // closed by finish, when nobody sends any more
+	done   chan struct{} // closed by End
+	listed atomic.Int64  // bytes that wait on the list or in the pump's batch
+
+	mu      sync.Mutex // guards what follows; every send to ch but the pump's is made under it
+	list    []entry[E]
+	pumping bool // the pump is alive: it alone sends to ch
+	sealed  bool // no more events: Take is reached or End was called
+	ended   bool // End was called
+	pushed  int  // events accepted and not dropped, for Take
+}
+
+type entry[E any] struct {
+	event  E
+	flight *window.Flight
+}
+
+// New returns an open Mailbox.
+func New[E any](opt Options[E]) *Mailbox[E] {
+	return &Mailbox[E]{opt: opt, ch: make(chan E, opt.Buffer), done: make(chan struct{})}
+}
+
+// C is the channel on which the events arrive.
+func (m *Mailbox[E]) C() <-chan E { return m.ch }
+
+// Lag is the number of bytes that wait for room in the channel.
+func (m *Mailbox[E]) Lag() int64 { return m.listed.Load() }
+
+// Push hands over ev. Without a flight it may answer NeedsHold, and has then done nothing.
+func (m *Mailbox[E]) Push(ev *E, flight *window.Flight) Result {
+	m.mu.Lock()
+	if m.sealed {
+		m.mu.Unlock()
+		return Refused
+	}
+	if m.opt.DropOldest {
+		return m.replace(*ev)
+	}
+	if !m.pumping && m.trySend(ev) {
+		if m.opt.Take == 0 { // the usual way, kept short
+			m.mu.Unlock()
+			return Taken
+		}
+		return m.accepted(Taken)
+	}
+	if flight == nil {
+		m.mu.Unlock()
+		return NeedsHold
+	}
+	if m.listed.Load() > 0 && m.listed.Load()+flight.Size > m.opt.Limit {
+		m.mu.Unlock()
+		return Overflow
+	}
+	flight.Hold()
+	m.list = append(m.list, entry[E]{*ev, flight})
+	m.listed.Add(flight.Size)
+	if !m.pumping {
+		m.pumping = true
+		m.opt.Go(m.pump)
+	}
+	return m.accepted(Listed)
+}
+
+func (m *Mailbox[E]) trySend(ev *E) bool {
+	select {
+	case m.ch <- *ev:
+		return true
+	default:
+		return false
+	}
+}
+
+// accepted counts an event for Take and unlocks.
+func (m *Mailbox[E]) accepted(result Result) Result {
+	m.pushed++
+	complete := m.pushed == m.opt.Take
+	m.sealed = m.sealed || complete
+	finish := complete && !m.pumping
+	m.mu.Unlock()
+	if complete {
+		m.opt.Complete()
+	}
+	if finish {
+		m.finish()
+	}
+	return result
+}
+
+// replace sends ev, in place of the oldest event if the channel is full, and unlocks. What it
+// drops is counted in ev, together with what the dropped event was to tell: so the counts that
+// arrive and the one that is still in the channel add up to all that was dropped.
+func (m *Mailbox[E]) replace(ev E) Result {
+	var dropped []E
+	for !m.trySend(&ev) {
+		select {
+		case old := <-m.ch:
+			*m.opt.Missed(&ev) += *m.opt.Missed(&old) + 1
+			m.pushed--
+			dropped = append(dropped, old)
+		default: // the subscriber has just taken one
+		}
+	}
+	result := m.accepted(Taken)
+	for i := range dropped {
+		m.opt.Lost(&dropped[i])
+	}
+	return result
+}
+
+// pump sends what is listed until nothing is, or the mailbox ends. It is the only sender while it
+// lives, and closes the channel if it is the last.
+func (m *Mailbox[E]) pump() {
+	var batch []entry[E]
+	for {
+		m.mu.Lock()
+		if m.ended || len(m.list) == 0 {
+			rest := m.list
+			m.list, m.pumping = nil, false
+			finish := m.sealed
+			m.mu.Unlock()
+			m.discard(rest)
+			if finish {
+				m.finish()
+			}
+			return
+		}
+		batch, m.list = m.list, batch[:0]
+		m.mu.Unlock()
+		m.send(batch)
+	}
+}
+
+func (m *Mailbox[E]) send(batch []entry[E]) {
+	for i := range batch {
+		e := &batch[i]
+		if m.opt.Stale(&e.event) {
+			m.discard(batch[i : i+1])
+			continue
+		}
+		select {
+		case m.ch <- e.event:
+			m.release(e)
+		case <-m.done:
+			m.discard(batch[i:])
+			return
+		}
+	}
+}
+
+func (m *Mailbox[E]) discard(entries []entry[E]) {
+	for i := range entries {
+		m.opt.Lost(&entries[i].event)
+		m.release(&entries[i])
+	}
+}
+
+// release clears e, so that the list does not keep alive what was sent.
+func (m *Mailbox[E]) release(e *entry[E]) {
+	m.listed.Add(-e.flight.Size)
+	e.flight.Drop()
+	*e = entry[E]{}
+}
+
+// End refuses further events, discards what is listed and closes the channel; what is in the
+// channel can still be read. Further calls do nothing.
+func (m *Mailbox[E]) End() {
+	m.mu.Lock()
+	if m.ended {
+		m.mu.Unlock()
+		return
+	}
+	finish := !m.sealed && !m.pumping
+	m.sealed, m.ended = true, true
+	close(m.done)
+	m.mu.Unlock()
+	if finish {
+		m.finish()
+	}
+}
+
+// Seal refuses further events; the channel closes when what is listed has been sent.
+func (m *Mailbox[E]) Seal() {
+	m.mu.Lock()
+	finish := !m.sealed && !m.pumping
+	m.sealed = true
+	m.mu.Unlock()
+	if finish {
+		m.finish()
+	}
+}
+
+// finish runs once: when the mailbox is sealed and the pump, if there was one, is through.
+func (m *Mailbox[E]) finish() {
+	m.opt.Finished()
+	if m.opt.Closing == nil {
+		close(m.ch)
+		return
+	}
+	m.opt.Defer(func() {
+		m.opt.Closing()
+		close(m.ch)
+	})
+}

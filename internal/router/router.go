@@ -1,0 +1,166 @@
+// Package router knows who is attached to a bus and who subscribes to what. It is plain data:
+// no goroutine, no lock; its user guards it.
+package router
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Party is an endpoint that is attached.
+type Party struct {
+	ID   uint64
+	Name string
+	Ref  any // its user's own
+
+	subs map[uint64]*Sub
+}
+
+// Sub is a subscription of a Party.
+type Sub struct {
+	ID      uint64 // unique within the Party
+	Party   *Party
+	Event   string
+	From    []string // the origins that alone count; nil: all
+	Observe bool     // it does not count as a subscriber
+	Ref     any      // its user's own
+
+	index int // in Table.events[Event]
+}
+
+// Accepts reports whether events of origin are for s.
+func (s *Sub) Accepts(origin string) bool {
+	return s.From == nil || slices.Contains(s.From, origin)
+}
+
+// Filter is what a broadcast says of its recipients.
+type Filter struct {
+	HasTo  bool     // To was given, and may be empty
+	To     []string // the endpoints that alone may get it
+	Except []string // those that may not
+}
+
+// Selects reports whether the endpoint of that name may get the event.
+func (f *Filter) Selects(name string) bool {
+	return (!f.HasTo || slices.Contains(f.To, name)) && !slices.Contains(f.Except, name)
+}
+
+// Table holds parties and their subscriptions.
+type Table struct {
+	parties map[string]*Party
+	events  map[string][]*Sub
+}
+
+// New returns an empty Table.
+func New() *Table {
+	return &Table{parties: map[string]*Party{}, events: map[string][]*Sub{}}
+}
+
+// Join adds a party, unless its name is taken.
+func (t *Table) Join(p *Party) bool {
+	if _, taken := t.parties[p.Name]; taken {
+		return false
+	}
+	p.subs = map[uint64]*Sub{}
+	t.parties[p.Name] = p
+	return true
+}
+
+// Leave removes a party and all its subscriptions. It returns the names of the events concerned.
+func (t *Table) Leave(p *Party) []string {
+	if t.parties[p.Name] != p {
+		return nil
+	}
+	delete(t.parties, p.Name)
+	var events []string
+	for _, s := range p.subs {
+		t.remove(s)
+		events = append(events, s.Event)
+	}
+	p.subs = nil
+	return events
+}
+
+// Add adds a subscription of a party that has joined; false: the party has left, or has one with
+// that ID already.
+func (t *Table) Add(s *Sub) bool {
+	if t.parties[s.Party.Name] != s.Party {
+		return false
+	}
+	if _, taken := s.Party.subs[s.ID]; taken {
+		return false
+	}
+	s.Party.subs[s.ID] = s
+	s.index = len(t.events[s.Event])
+	t.events[s.Event] = append(t.events[s.Event], s)
+	return true
+}
+
+// Remove removes the subscription of p with that ID and returns it; nil: there is none.
+func (t *Table) Remove(p *Party, id uint64) *Sub {
+	s := p.subs[id]
+	if s == nil {
+		return nil
+	}
+	delete(p.subs, id)
+	t.remove(s)
+	return s
+}
+
+// remove takes s out of its event's list; the last one takes its place.
+func (t *Table) remove(s *Sub) {
+	list := t.events[s.Event]
+	last := len(list) - 1
+	list[s.index] = list[last]
+	list[s.index].index = s.index
+	list[last] = nil
+	if last == 0 {
+		delete(t.events, s.Event)
+		return
+	}
+	t.events[s.Event] = list[:last]
+}
+
+// Subs returns the subscriptions to an event. The caller must not keep or change the slice.
+func (t *Table) Subs(event string) []*Sub { return t.events[event] }
+
+// Find returns the party of that name; nil: there is none.
+func (t *Table) Find(name string) *Party { return t.parties[name] }
+
+// Parties calls f with each party, in no order.
+func (t *Table) Parties(f func(*Party)) {
+	for _, p := range t.parties {
+		f(p)
+	}
+}
+
+// Peer is a party as others see it.
+type Peer struct {
+	Name   string
+	Events []string // what it subscribes to, sorted, each once
+}
+
+// View returns p as others see it.
+func (p *Party) View() Peer {
+	events := make([]string, 0, len(p.subs))
+	for _, s := range p.subs {
+		if !s.Observe {
+			events = append(events, s.Event)
+		}
+	}
+	slices.Sort(events)
+	return Peer{Name: p.Name, Events: slices.Compact(events)}
+}
+
+// SortPeers sorts peers by name, but self comes first.
+func SortPeers(peers []Peer, self string) {
+	slices.SortFunc(peers, func(a, b Peer) int {
+		switch {
+		case a.Name == self:
+			return -1
+		case b.Name == self:
+			return 1
+		}
+		return cmp.Compare(a.Name, b.Name)
+	})
+}

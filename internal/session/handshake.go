@@ -1,0 +1,157 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// Bound closes conn when ctx or the time limit ends, until release is called; release reports
+// false when that has happened.
+func Bound(ctx context.Context, conn io.Closer, limit time.Duration) (release func() bool) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	return func() bool {
+		defer cancel()
+		return stop()
+	}
+}
+
+// Greet does the dialling side of the handshake.
+func Greet(conn io.ReadWriter, hello *wire.Hello) (*wire.Welcome, error) {
+	if err := say(conn, wire.TypeHello, hello); err != nil {
+		return nil, err
+	}
+	f, err := hear(conn)
+	if err != nil {
+		return nil, err
+	}
+	switch f.Type {
+	case wire.TypeWelcome:
+		var w wire.Welcome
+		if err := wire.ParseControl(f.Body, &w); err != nil {
+			return nil, fault.Errorf(fault.Protocol, "%w", err)
+		}
+		return &w, checkWelcome(&w)
+	case wire.TypeRefusal:
+		var r wire.Refusal
+		if err := wire.ParseControl(f.Body, &r); err != nil {
+			return nil, fault.Errorf(fault.Protocol, "%w", err)
+		}
+		return nil, &fault.RemoteError{Endpoint: "bus", Code: fault.Code(r.Code), Message: r.Message}
+	}
+	return nil, fault.Errorf(fault.Protocol, "the bus answers with a frame of type %#02x", f.Type)
+}
+
+// Limits of what a bus may say.
+const (
+	minFrame = 8 << 10
+	maxFrame = 16 << 20
+	maxLag   = 1 << 40
+)
+
+func checkWelcome(w *wire.Welcome) error {
+	switch {
+	case w.Version != wire.Version:
+		return fault.Errorf(fault.Protocol, "the bus wants to speak version %d", w.Version)
+	case w.MaxFrame < minFrame || w.MaxFrame > maxFrame || w.Lag > maxLag:
+		return fault.Errorf(fault.Protocol, "the bus states impossible limits: frames of %d bytes, "+
+			"a lag of %d", w.MaxFrame, w.Lag)
+	}
+	return nil
+}
+
+// ReadHello does the first half of the accepting side. WriteWelcome or Refuse is the second.
+func ReadHello(conn io.ReadWriter) (*wire.Hello, error) {
+	f, err := hear(conn)
+	if err != nil {
+		return nil, err
+	}
+	var h wire.Hello
+	if f.Type != wire.TypeHello {
+		err = fmt.Errorf("it begins with a frame of type %#02x", uint8(f.Type))
+	} else if err = wire.ParseControl(f.Body, &h); err == nil &&
+		(h.MinVersion > wire.Version || h.MaxVersion < wire.Version) {
+		err = fmt.Errorf("it speaks versions %d to %d of the protocol, this side version %d",
+			h.MinVersion, h.MaxVersion, wire.Version)
+	}
+	if err != nil {
+		err = fault.Errorf(fault.Protocol, "%w", err)
+		Refuse(conn, err)
+		return nil, err
+	}
+	return &h, nil
+}
+
+// WriteWelcome admits the endpoint.
+func WriteWelcome(conn io.Writer, w *wire.Welcome) error {
+	return say(conn, wire.TypeWelcome, w)
+}
+
+// Refuse tells the endpoint why it is not admitted. It matters to nobody here if that fails.
+func Refuse(conn io.Writer, reason error) {
+	_ = say(conn, wire.TypeRefusal, &wire.Refusal{
+		Code: string(fault.CodeOf(reason)), Message: reason.Error(),
+	})
+}
+
+// say writes the preface and a record with one message.
+func say(conn io.Writer, t wire.Type, message any) error {
+	buf := make([]byte, len(wire.Preface)+wire.HeaderSize, 512)
+	copy(buf, wire.Preface)
+	buf = wire.AppendControl(buf, t, message)
+	record := buf[len(wire.Preface):]
+	wire.PutHeader(record, record[wire.HeaderSize:], 0)
+	if _, err := conn.Write(buf); err != nil {
+		return fmt.Errorf("writing: %w", err)
+	}
+	return nil
+}
+
+// hear reads the preface and a record with one frame, and not a byte more: what follows belongs
+// to the Link.
+func hear(conn io.Reader) (wire.Frame, error) {
+	var preface [len(wire.Preface)]byte
+	if n, err := io.ReadFull(conn, preface[:]); err != nil {
+		return wire.Frame{}, heardTooLittle(preface[:n], err)
+	}
+	if string(preface[:]) != wire.Preface {
+		return wire.Frame{}, fault.Errorf(fault.Protocol,
+			"the other side does not speak this protocol: it begins with %q", preface[:])
+	}
+	var head [wire.HeaderSize]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return wire.Frame{}, heardTooLittle(nil, err)
+	}
+	h, err := wire.ParseHeader(head[:], wire.MaxHandshake)
+	if err != nil {
+		return wire.Frame{}, fault.Errorf(fault.Protocol, "%w", err)
+	}
+	body := make([]byte, h.Length)
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return wire.Frame{}, heardTooLittle(nil, err)
+	}
+	if err := h.CheckBody(body); err != nil {
+		return wire.Frame{}, fault.Errorf(fault.Protocol, "%w", err)
+	}
+	f, rest, err := wire.Next(body, wire.MaxHandshake)
+	if err == nil && len(rest) > 0 {
+		err = errors.New("a handshake with more than one frame")
+	}
+	if err != nil {
+		return wire.Frame{}, fault.Errorf(fault.Protocol, "%w", err)
+	}
+	return f, nil
+}
+
+func heardTooLittle(have []byte, err error) error {
+	if len(have) > 0 {
+		return fmt.Errorf("the other side said only %q: %w", have, err)
+	}
+	return fmt.Errorf("the other side ended the handshake: %w", err)
+}

@@ -1,0 +1,310 @@
+// Package session moves frames over one connection: the handshake, an outbox that nobody waits
+// for, one goroutine that writes it and one that reads.
+//
+// A connection goes through these states:
+//
+//	handshake ──Welcome──▶ open ──Goodbye sent──▶ leaving ──▶ ended
+//	                        └──Goodbye received──▶ left ─────▶ ended
+//
+// and from each of them to ended when the connection breaks, the peer breaks the protocol or Kill
+// is called. It ends in order when a Goodbye was sent and received: all that was accepted has then
+// been handled by the other side.
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// farewell is how long a peer that is told of its mistake is given to read it.
+const farewell = time.Second
+
+// Handler is told what arrives. Its methods are called by the Link's own goroutines and must not
+// wait for anything but short locks.
+type Handler interface {
+	// Frame handles one frame, in the order of arrival; its body is valid during the call. An
+	// error ends the link.
+	Frame(f wire.Frame) error
+
+	// Pull appends frames that replace each other, such as windows, when Link.Poke was called. It
+	// is called by the writer and returns their number.
+	Pull(dst []byte) (frames []byte, count uint64)
+
+	// Goodbye is called when the peer has sent its last frame, with the reason it gave.
+	Goodbye(g wire.Goodbye)
+}
+
+// ProtocolError says that the peer sent what it must not.
+type ProtocolError struct{ Reason string }
+
+func (e *ProtocolError) Error() string { return e.Reason }
+
+// ErrOverflow ends a link whose peer does not read: its outbox has reached the limit.
+var ErrOverflow = errors.New("the outbound queue is full: the peer does not read")
+
+// Link is one connection after its handshake. Its methods may be called concurrently.
+type Link struct {
+	conn     io.ReadWriteCloser
+	handler  Handler
+	maxFrame int   // bytes
+	limit    int64 // bytes in the outbox
+
+	out  outbox
+	acks acks
+	poke atomic.Bool   // the handler has something to pull
+	pong atomic.Bool   // a ping is to be answered
+	wake chan struct{} // one slot: there may be something to write
+	down chan struct{} // closed by Kill
+
+	mu       sync.Mutex // guards what follows
+	err      error      // why it ended; the first one
+	killed   bool
+	sentBye  bool // our Goodbye was written
+	heardBye bool // the peer's arrived
+}
+
+// New returns a Link on a connection whose handshake is over. maxFrame and limit are in bytes.
+func New(conn io.ReadWriteCloser, handler Handler, maxFrame int, limit int64) *Link {
+	l := &Link{
+		conn: conn, handler: handler, maxFrame: maxFrame, limit: limit,
+		wake: make(chan struct{}, 1), down: make(chan struct{}),
+	}
+	l.out.known = map[uint64]struct{}{}
+	l.acks.due = l.nudge
+	return l
+}
+
+// Run reads and writes until the link has ended, and returns why; nil after a Goodbye in both
+// directions. No goroutine is left when it returns.
+func (l *Link) Run() error {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		l.write()
+	}()
+	err := l.read()
+	var fault *ProtocolError
+	if errors.As(err, &fault) {
+		l.tell(fault)
+	}
+	l.Kill(err)
+	<-written
+	l.acks.stop()
+	l.out.close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// tell says to the peer what it did wrong, and waits until that is written or a second is over.
+func (l *Link) tell(fault *ProtocolError) {
+	l.Goodbye(wire.Goodbye{Code: "lahja: protocol error", Message: fault.Reason})
+	l.mu.Lock()
+	l.heardBye = true // nothing more is read
+	sent := l.sentBye
+	l.mu.Unlock()
+	if sent {
+		return
+	}
+	timer := time.NewTimer(farewell)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-l.down:
+	}
+}
+
+// Kill ends the link at once, for the reason err; the first reason counts.
+func (l *Link) Kill(err error) {
+	l.mu.Lock()
+	if l.killed {
+		l.mu.Unlock()
+		return
+	}
+	l.killed, l.err = true, err
+	close(l.down)
+	l.mu.Unlock()
+	l.conn.Close()
+}
+
+// Down is closed when the link is about to end.
+func (l *Link) Down() <-chan struct{} { return l.down }
+
+// Event queues e. The link holds flight until the peer reports that the event was taken, or the
+// link has ended. names are told to the peer before, where it does not know them.
+func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) {
+	o := &l.out
+	o.mu.Lock()
+	if o.sealed {
+		o.mu.Unlock()
+		return
+	}
+	for _, n := range names {
+		o.nameLocked(n)
+	}
+	flight.Hold()
+	e.Slot = o.slots.put(flight)
+	c := o.tailLocked(len(e.Payload) + 64)
+	before := len(c.buf)
+	c.buf = wire.AppendEvent(c.buf, e)
+	c.frames++
+	o.size += int64(len(c.buf) - before)
+	l.unlockAndWrite()
+}
+
+// Send queues one numbered frame behind the events.
+func (l *Link) Send(frame func(dst []byte) []byte) {
+	l.out.mu.Lock()
+	if l.out.sealed {
+		l.out.mu.Unlock()
+		return
+	}
+	l.out.appendLocked(l.out.tailLocked(wire.FrameHeader), frame)
+	l.unlockAndWrite()
+}
+
+// SendAhead queues one numbered frame that goes ahead of the events.
+func (l *Link) SendAhead(frame func(dst []byte) []byte) {
+	l.out.mu.Lock()
+	if l.out.sealed {
+		l.out.mu.Unlock()
+		return
+	}
+	if l.out.urgent == nil {
+		l.out.urgent = newChunk()
+	}
+	l.out.appendLocked(l.out.urgent, frame)
+	l.unlockAndWrite()
+}
+
+// Retire tells the peer, if it knows it, that the name behind a number is used no more.
+func (l *Link) Retire(number uint64) {
+	o := &l.out
+	o.mu.Lock()
+	_, known := o.known[number]
+	if !known || o.sealed {
+		o.mu.Unlock()
+		return
+	}
+	delete(o.known, number)
+	o.appendLocked(o.tailLocked(4*wire.FrameHeader), func(dst []byte) []byte {
+		return wire.AppendName(dst, wire.Name{Number: number})
+	})
+	l.unlockAndWrite()
+}
+
+// Goodbye queues the last frame. The link ends when the peer has answered with its own.
+func (l *Link) Goodbye(g wire.Goodbye) {
+	o := &l.out
+	o.mu.Lock()
+	if o.sealed {
+		o.mu.Unlock()
+		return
+	}
+	o.sealed = true
+	c := o.tailLocked(len(g.Code) + len(g.Message) + 64)
+	o.appendLocked(c, func(dst []byte) []byte {
+		return wire.AppendControl(dst, wire.TypeGoodbye, g)
+	})
+	c.goodbye = true
+	l.unlockAndWrite()
+}
+
+func (l *Link) unlockAndWrite() {
+	over := l.out.size > l.limit
+	l.out.mu.Unlock()
+	if over {
+		l.Kill(ErrOverflow)
+	}
+	l.nudge()
+}
+
+// Took reports to the peer that everyone here has taken the event behind f.
+func (l *Link) Took(f *window.Flight) { l.acks.add(f) }
+
+// Poke asks the writer to call the handler's Pull.
+func (l *Link) Poke() {
+	l.poke.Store(true)
+	l.nudge()
+}
+
+func (l *Link) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Backlog is the number of bytes that wait to be written.
+func (l *Link) Backlog() int64 {
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	return l.out.size
+}
+
+// write is the writer. It owns the position of the next numbered frame.
+func (l *Link) write() {
+	var position uint64
+	for {
+		c := l.nextChunk()
+		if c == nil {
+			select {
+			case <-l.wake:
+				continue
+			case <-l.down:
+				return
+			}
+		}
+		wire.PutHeader(c.buf, c.buf[wire.HeaderSize:], position)
+		position += c.frames
+		if _, err := l.conn.Write(c.buf); err != nil {
+			l.Kill(fmt.Errorf("writing: %w", err))
+			return
+		}
+		if c.goodbye {
+			l.said(&l.sentBye)
+			<-l.down // nothing may follow
+			return
+		}
+		c.recycle()
+	}
+}
+
+// nextChunk is the next record to be written: what is queued, and what rides on it.
+func (l *Link) nextChunk() *chunk {
+	if !l.poke.Load() && !l.pong.Load() {
+		return l.acks.report(l.out.next())
+	}
+	c := newChunk()
+	if l.pong.Swap(false) {
+		c.buf = wire.AppendUvarints(c.buf, wire.TypePong)
+	}
+	if l.poke.Swap(false) {
+		var count uint64
+		c.buf, count = l.handler.Pull(c.buf)
+		c.frames += count
+	}
+	if c.empty() {
+		c.recycle()
+		c = l.out.next()
+	}
+	return l.acks.report(c)
+}
+
+// said notes a Goodbye in one direction, and ends the link when there was one in both.
+func (l *Link) said(direction *bool) {
+	l.mu.Lock()
+	*direction = true
+	both := l.sentBye && l.heardBye
+	l.mu.Unlock()
+	if both {
+		l.Kill(nil)
+	}
+}

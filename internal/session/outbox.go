@@ -1,0 +1,166 @@
+package session
+
+import (
+	"sync"
+
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// chunk is a part of the outbox, and becomes one record: room for the head, then whole frames.
+type chunk struct {
+	buf     []byte
+	frames  uint64 // numbered ones
+	goodbye bool   // it holds the last numbered frame
+}
+
+var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, 4<<10)} }}
+
+func newChunk() *chunk {
+	c := chunks.Get().(*chunk)
+	c.buf = c.buf[:wire.HeaderSize]
+	return c
+}
+
+// recycle keeps c's memory for others, unless a large frame has made it unusually big.
+func (c *chunk) recycle() {
+	c.frames, c.goodbye = 0, false
+	if cap(c.buf) <= 2*wire.RecordBody {
+		chunks.Put(c)
+	}
+}
+
+func (c *chunk) empty() bool { return len(c.buf) == wire.HeaderSize }
+
+// outbox is what waits to be written to a connection: one queue, in the order of events, and a
+// few frames that may go ahead of it. Nobody who appends to it waits; what bounds it are the
+// windows of the publishers, and as a last resort the limit of the Link.
+type outbox struct {
+	mu     sync.Mutex // guards what follows
+	urgent *chunk     // frames that go ahead; nil: none
+	queue  []*chunk
+	size   int64 // bytes in urgent and queue
+	slots  slots
+	known  map[uint64]struct{} // the numbers of the names that the peer was told
+	sealed bool                // nothing more is accepted
+}
+
+// tailLocked returns the chunk to which a frame of about size bytes is to be appended.
+func (o *outbox) tailLocked(size int) *chunk {
+	if n := len(o.queue); n > 0 {
+		c := o.queue[n-1]
+		if len(c.buf)+size <= wire.HeaderSize+wire.RecordBody {
+			return c
+		}
+	}
+	c := newChunk()
+	o.queue = append(o.queue, c)
+	return c
+}
+
+// nameLocked tells the peer the name behind a number, once.
+func (o *outbox) nameLocked(n wire.Name) {
+	if _, known := o.known[n.Number]; known {
+		return
+	}
+	o.known[n.Number] = struct{}{}
+	o.appendLocked(o.tailLocked(len(n.Name)+2*wire.FrameHeader), func(dst []byte) []byte {
+		return wire.AppendName(dst, n)
+	})
+}
+
+// appendLocked appends one numbered frame to c.
+func (o *outbox) appendLocked(c *chunk, frame func(dst []byte) []byte) {
+	before := len(c.buf)
+	c.buf = frame(c.buf)
+	c.frames++
+	o.size += int64(len(c.buf) - before)
+}
+
+// next takes the chunk that is to be written next; nil: there is none.
+func (o *outbox) next() *chunk {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var c *chunk
+	switch {
+	case o.urgent != nil:
+		c, o.urgent = o.urgent, nil
+	case len(o.queue) > 0:
+		c = o.queue[0]
+		o.queue[0] = nil
+		o.queue = o.queue[1:]
+		if len(o.queue) == 0 {
+			o.queue = nil // lets go of the array, which moved along
+		}
+	default:
+		return nil
+	}
+	o.size -= int64(len(c.buf) - wire.HeaderSize)
+	return c
+}
+
+// close refuses further frames and lets go of everything.
+func (o *outbox) close() {
+	o.mu.Lock()
+	o.sealed = true
+	o.urgent, o.queue, o.size = nil, nil, 0
+	flights := o.slots.clear()
+	o.mu.Unlock()
+	for _, f := range flights {
+		f.Drop()
+	}
+}
+
+// slots numbers the events that were sent and are not yet taken. Numbers are given in a circle, so
+// that those of neighbours are neighbours and a report of many is short.
+type slots struct {
+	table []slot
+	head  uint64 // the first free slot, if free > 0
+	tail  uint64 // the last one
+	free  int
+}
+
+type slot struct {
+	flight *window.Flight // nil: the slot is free
+	next   uint64         // the next free slot
+}
+
+func (s *slots) put(f *window.Flight) uint64 {
+	if s.free == 0 {
+		s.table = append(s.table, slot{flight: f})
+		return uint64(len(s.table) - 1)
+	}
+	n := s.head
+	s.head = s.table[n].next
+	s.free--
+	s.table[n].flight = f
+	return n
+}
+
+// take frees a slot and returns what it held; nil: nothing.
+func (s *slots) take(n uint64) *window.Flight {
+	f := s.table[n].flight
+	if f == nil {
+		return nil
+	}
+	s.table[n].flight = nil
+	if s.free == 0 {
+		s.head = n
+	} else {
+		s.table[s.tail].next = n
+	}
+	s.tail = n
+	s.free++
+	return f
+}
+
+func (s *slots) clear() []*window.Flight {
+	var flights []*window.Flight
+	for i := range s.table {
+		if f := s.table[i].flight; f != nil {
+			flights = append(flights, f)
+		}
+	}
+	*s = slots{}
+	return flights
+}

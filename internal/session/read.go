@@ -1,0 +1,184 @@
+package session
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// The read buffer starts small, so that an idle connection costs little, and grows while reads
+// fill it. It shrinks again after shrinkAfter reads in a row that needed a quarter of it.
+const (
+	readMin     = 4 << 10
+	readMax     = wire.RecordBody + wire.HeaderSize
+	shrinkAfter = 64
+)
+
+// reader turns a stream of bytes into records.
+type reader struct {
+	conn       io.Reader
+	buf        []byte
+	start, end int // what is read and not yet consumed: buf[start:end]
+	idle       int // reads in a row that needed little
+	limit      int // of a record's body
+}
+
+// record returns the head and the body of the next record. The body is valid until the next call.
+func (r *reader) record() (wire.Header, []byte, error) {
+	if err := r.fill(wire.HeaderSize); err != nil {
+		return wire.Header{}, nil, err
+	}
+	h, err := wire.ParseHeader(r.buf[r.start:r.end], r.limit)
+	if err != nil {
+		return h, nil, &ProtocolError{err.Error()}
+	}
+	if err := r.fill(wire.HeaderSize + h.Length); err != nil {
+		return h, nil, err
+	}
+	body := r.buf[r.start+wire.HeaderSize : r.start+wire.HeaderSize+h.Length]
+	r.start += wire.HeaderSize + h.Length
+	if err := h.CheckBody(body); err != nil {
+		return h, nil, &ProtocolError{err.Error()}
+	}
+	return h, body, nil
+}
+
+// fill reads until n bytes are there. The buffer grows with what has arrived, not with what was
+// announced: a length alone costs nothing.
+func (r *reader) fill(n int) error {
+	for r.end-r.start < n {
+		if r.start == r.end {
+			r.start, r.end = 0, 0
+		}
+		if r.end == len(r.buf) || r.start+n > len(r.buf) && r.start > 0 {
+			r.makeRoom(n)
+		}
+		got, err := r.conn.Read(r.buf[r.end:])
+		r.end += got
+		r.adapt(got)
+		if err != nil && r.end-r.start < n {
+			return readError(err, r.end-r.start)
+		}
+	}
+	return nil
+}
+
+// makeRoom moves what is there to the front of the buffer, and doubles the buffer if it is full.
+func (r *reader) makeRoom(n int) {
+	have := r.buf[r.start:r.end]
+	if len(have) == len(r.buf) {
+		r.buf = make([]byte, max(readMin, min(2*len(r.buf), max(n, readMax))))
+	}
+	r.end = copy(r.buf, have)
+	r.start = 0
+}
+
+// adapt fits an empty buffer to how much the last reads have brought.
+func (r *reader) adapt(got int) {
+	switch {
+	case got > len(r.buf)/4:
+		r.idle = 0
+		if got == len(r.buf) && len(r.buf) < readMax {
+			bigger := make([]byte, min(4*len(r.buf), readMax))
+			r.end = copy(bigger, r.buf[r.start:r.end])
+			r.buf, r.start = bigger, 0
+		}
+	case len(r.buf) > readMin:
+		if r.idle++; r.idle < shrinkAfter || r.end-r.start > len(r.buf)/4 {
+			return
+		}
+		smaller := make([]byte, max(readMin, len(r.buf)/4))
+		r.end = copy(smaller, r.buf[r.start:r.end])
+		r.buf, r.start, r.idle = smaller, 0, 0
+	}
+}
+
+func readError(err error, have int) error {
+	if err == io.EOF && have > 0 {
+		return fmt.Errorf("reading: the connection ended inside a record: %w", io.ErrUnexpectedEOF)
+	}
+	return fmt.Errorf("reading: %w", err)
+}
+
+// read handles what arrives until the link ends.
+func (l *Link) read() error {
+	r := reader{
+		conn:  l.conn,
+		buf:   make([]byte, readMin),
+		limit: wire.RecordBody + l.maxFrame,
+	}
+	var received uint64 // numbered frames
+	for {
+		h, body, err := r.record()
+		if err != nil {
+			return err
+		}
+		if h.First != received {
+			return &ProtocolError{fmt.Sprintf("a record at position %d, where %d was due",
+				h.First, received)}
+		}
+		for len(body) > 0 {
+			var f wire.Frame
+			if f, body, err = wire.Next(body, l.maxFrame); err != nil {
+				return &ProtocolError{err.Error()}
+			}
+			if f.Type.Numbered() {
+				received++
+			}
+			if err := l.frame(f); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// frame handles what concerns the link alone, and passes on the rest.
+func (l *Link) frame(f wire.Frame) error {
+	switch f.Type {
+	case wire.TypeTaken:
+		return l.settle(f.Body)
+	case wire.TypeGoodbye:
+		var g wire.Goodbye
+		if err := wire.ParseControl(f.Body, &g); err != nil {
+			return &ProtocolError{err.Error()}
+		}
+		l.handler.Goodbye(g)
+		l.said(&l.heardBye)
+		return nil
+	case wire.TypeConfirm, wire.TypePong, wire.TypeVoid:
+		return nil
+	case wire.TypePing:
+		l.pong.Store(true)
+		l.nudge()
+		return nil
+	case wire.TypeHello, wire.TypeWelcome, wire.TypeRefusal:
+		return &ProtocolError{"a second handshake"}
+	}
+	return l.handler.Frame(f)
+}
+
+// settle lets go of the events that the peer has taken.
+func (l *Link) settle(body []byte) error {
+	var batch [64]*window.Flight
+	flights := batch[:0]
+	l.out.mu.Lock()
+	limit := uint64(len(l.out.slots.table))
+	err := wire.ParseTaken(body, limit, func(slot uint64) error {
+		f := l.out.slots.take(slot)
+		if f == nil {
+			return fmt.Errorf("a report of an event that was taken already")
+		}
+		flights = append(flights, f)
+		return nil
+	})
+	l.out.mu.Unlock()
+	for _, f := range flights {
+		f.Drop()
+	}
+	if err != nil {
+		return &ProtocolError{err.Error()}
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+// Package window bounds what publishers may have outstanding: events that were broadcast and that
+// not every subscription has taken yet.
+//
+// A [Flight] knows when the last holder of one event has let go of it. A [Pool] shares one limit
+// among the publishers of one event type, each of which has an [Account].
+package window
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Overhead is the fixed cost in bytes that is added to the size of each event: what the lists and
+// tables spend on it.
+const Overhead = 128
+
+// Settler is told when nobody holds an event any more. Settle must not block; it runs in the
+// goroutine of whoever let go last.
+type Settler interface {
+	Settle(f *Flight)
+}
+
+// Flight counts the holders of one event. It is made with one holder, the publisher, which lets
+// go when it has handed the event to everyone. Flights are pooled: a holder must not touch one
+// after it has let go.
+type Flight struct {
+	Size   int64  // what it counts for in the publisher's window, in bytes
+	Slot   uint64 // the number that the publisher's side gave it; unused by local publishers
+	Prompt bool   // the publisher is short of room: report at once when it is taken
+
+	refs  atomic.Int32
+	owner Settler
+}
+
+var flights = sync.Pool{New: func() any { return new(Flight) }}
+
+// NewFlight returns a Flight with one holder.
+func NewFlight(owner Settler, size int64, slot uint64, prompt bool) *Flight {
+	f := flights.Get().(*Flight)
+	f.Size, f.Slot, f.Prompt, f.owner = size, slot, prompt, owner
+	f.refs.Store(1)
+	return f
+}
+
+// Hold adds a holder. The caller must be one itself.
+func (f *Flight) Hold() { f.refs.Add(1) }
+
+// Drop lets go of f; the last to do so settles it. Drop of nil does nothing.
+func (f *Flight) Drop() {
+	if f == nil || f.refs.Add(-1) > 0 {
+		return
+	}
+	f.owner.Settle(f)
+	f.owner = nil
+	flights.Put(f)
+}

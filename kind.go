@@ -1,0 +1,251 @@
+package lahja
+
+import (
+	"bytes"
+	"context"
+	"reflect"
+	"sync"
+
+	"github.com/lahja-go/lahja/internal/codec"
+	"github.com/lahja-go/lahja/internal/core"
+	"github.com/lahja-go/lahja/internal/mailbox"
+	"github.com/lahja-go/lahja/internal/window"
+)
+
+// kind is what the package knows of an event type T. There is one of each T in a process.
+type kind[T any] struct {
+	codec   *codec.Type
+	holders sync.Pool // of *T: what is encoded or decoded must live on the heap
+}
+
+// kinds has what was found out about types, by reflect.Type. It only grows, with the program's
+// types.
+var kinds sync.Map
+
+func kindOf[T any]() (*kind[T], error) {
+	t := reflect.TypeFor[T]()
+	if k, known := kinds.Load(t); known {
+		return k.(*kind[T]), nil
+	}
+	c, err := codec.Event(t)
+	if err != nil {
+		return nil, err
+	}
+	k, _ := kinds.LoadOrStore(t, &kind[T]{
+		codec:   c,
+		holders: sync.Pool{New: func() any { return new(T) }},
+	})
+	return k.(*kind[T]), nil
+}
+
+func responseOf[Resp any]() (*codec.Type, error) {
+	return codec.Response(reflect.TypeFor[Resp]())
+}
+
+func answerOf[Resp any](response *codec.Type, resp Resp) core.Answer {
+	return core.Answer{
+		Name:  response.Name(),
+		Value: resp,
+		Encode: func() ([]byte, error) {
+			var buf bytes.Buffer
+			err := response.Encode(&buf, resp)
+			return buf.Bytes(), err
+		},
+	}
+}
+
+func (k *kind[T]) name() string { return k.codec.Name() }
+
+// size is what an event that is not encoded counts for.
+//
+//go:noinline
+func (k *kind[T]) size(value T) int64 {
+	n, fixed := k.codec.FixedSize()
+	if !fixed {
+		n = k.codec.Size(reflect.ValueOf(value))
+	}
+	return int64(n) + window.Overhead
+}
+
+// buffers are for encoding. Big ones are not kept.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+const maxKeptBuffer = 64 << 10
+
+func recycle(buf *bytes.Buffer) {
+	if buf.Cap() <= maxKeptBuffer {
+		buf.Reset()
+		buffers.Put(buf)
+	}
+}
+
+// encode returns value in a buffer that the caller recycles.
+func (k *kind[T]) encode(value T) (*bytes.Buffer, error) {
+	buf := buffers.Get().(*bytes.Buffer)
+	h := k.holders.Get().(*T)
+	*h = value
+	err := k.codec.Encode(buf, h)
+	var zero T
+	*h = zero
+	k.holders.Put(h)
+	if err != nil {
+		recycle(buf)
+		return nil, err
+	}
+	return buf, nil
+}
+
+// box makes the mailbox of a subscription.
+func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
+	return func(s *core.Sub) core.Box {
+		return mailbox.New(mailbox.Options[Event[T]]{
+			Buffer:   o.buffer,
+			Take:     o.take,
+			Limit:    s.BacklogLimit(),
+			Missed:   func(ev *Event[T]) *uint64 { return &ev.Missed },
+			Stale:    func(ev *Event[T]) bool { return ev.back != nil && ev.back.Over() },
+			Lost:     lost[T],
+			Complete: s.Complete,
+			Finished: s.Finished,
+			Closing:  s.Closing(),
+			Go:       s.Go,
+			Defer:    s.Defer,
+		})
+	}
+}
+
+// lost notes that an event was dropped: a request will not be answered by this subscription.
+func lost[T any](ev *Event[T]) {
+	if ev.back != nil {
+		ev.back.Done()
+	}
+}
+
+// Deliver implements [core.Kind].
+func (k *kind[T]) Deliver(subs []*core.Sub, payload []byte, d *core.Delivery) {
+	h := k.holders.Get().(*T)
+	err := k.codec.Decode(payload, h)
+	ev := Event[T]{Value: *h, Origin: d.Origin}
+	var zero T
+	*h = zero
+	k.holders.Put(h)
+	if err == nil {
+		k.push(subs, &ev, d)
+		return
+	}
+	for _, s := range subs {
+		if d.For(s) {
+			s.Unreadable(d.Origin, err)
+		}
+	}
+}
+
+// push hands ev to those of subs that it is for. It is generic to the end: an event that went
+// through an interface would cost an allocation.
+func (k *kind[T]) push(subs []*core.Sub, ev *Event[T], d *core.Delivery) {
+	for _, s := range subs {
+		if !d.For(s) {
+			continue
+		}
+		box := s.Box.(*mailbox.Mailbox[Event[T]])
+		ev.back = d.Back(s)
+		result := box.Push(ev, d.Flight)
+		if result == mailbox.NeedsHold {
+			d.Hold(k.size(ev.Value))
+			result = box.Push(ev, d.Flight)
+		}
+		if result == mailbox.Overflow {
+			s.Overflow()
+		}
+		if result > mailbox.Listed {
+			lost(ev)
+		}
+	}
+}
+
+// outlet is through which an endpoint broadcasts events of type T.
+type outlet[T any] struct {
+	*core.Outlet
+	kind *kind[T]
+}
+
+// outletOf returns the one of ep. The one that was used last is found without a search.
+func outletOf[T any](ep *Endpoint) (*outlet[T], error) {
+	if recent := ep.recent.Load(); recent != nil {
+		if o, same := (*recent).(*outlet[T]); same {
+			return o, nil
+		}
+	}
+	t := reflect.TypeFor[T]()
+	found, known := ep.outlets.Load(t)
+	if !known {
+		k, err := kindOf[T]()
+		if err != nil {
+			return nil, err
+		}
+		o, err := ep.core.Outlet(k.name())
+		if err != nil {
+			return nil, err
+		}
+		found, _ = ep.outlets.LoadOrStore(t, &outlet[T]{o, k})
+	}
+	ep.recent.Store(&found)
+	return found.(*outlet[T]), nil
+}
+
+// publish broadcasts value; call is the request that it is, or nil.
+func (o *outlet[T]) publish(ctx context.Context, value T, b *core.Broadcast, call *core.Call) error {
+	var p core.Publication
+	if err := o.Begin(ctx, b, &p); err != nil {
+		return err
+	}
+	p.Call = call
+	encoded := p.Encoded(o.kind)
+	if p.Waits(encoded) {
+		return o.publishWaiting(ctx, value, p, encoded)
+	}
+	o.push(value, &p)
+	p.End()
+	return nil
+}
+
+// push hands value to the subscriptions of this process that have the same Go type.
+func (o *outlet[T]) push(value T, p *core.Publication) {
+	for i := range p.Route.Groups {
+		if p.Route.Groups[i].Kind == core.Kind(o.kind) {
+			ev := Event[T]{Value: value, Origin: p.Origin}
+			o.kind.push(p.Route.Groups[i].Subs, &ev, &p.Delivery)
+		}
+	}
+}
+
+// publishWaiting is publish where there may be something to wait for or to encode.
+//
+//go:noinline
+func (o *outlet[T]) publishWaiting(
+	ctx context.Context, value T, p core.Publication, encoded bool,
+) error {
+	if !encoded {
+		if err := p.Admit(ctx, o.kind.size(value)); err != nil {
+			return err
+		}
+		o.push(value, &p)
+		p.End()
+		return nil
+	}
+	buf, err := o.kind.encode(value)
+	if err != nil {
+		return err
+	}
+	defer recycle(buf)
+	if err := p.CheckSize(buf.Len()); err != nil {
+		return err
+	}
+	if err := p.Admit(ctx, int64(buf.Len())+window.Overhead); err != nil {
+		return err
+	}
+	o.push(value, &p)
+	p.Send(buf.Bytes(), o.kind)
+	p.End()
+	return nil
+}

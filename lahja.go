@@ -1,0 +1,200 @@
+// Package lahja is an event bus for Go programs made of several processes.
+//
+// A program broadcasts typed events; any number of goroutines, in this process or another, range
+// over channels of them. What carries the events (memory, OS pipes, Unix sockets, TCP) is swapped
+// without touching the code that uses them.
+//
+// # Usage
+//
+// One process has the [Bus]. Endpoints attach to it: with [Bus.Endpoint] in the same process, with
+// [Connect] from another. An event is a value of a named type, any that CBOR can carry:
+//
+//	type BlockImported struct {
+//		Number uint64
+//		Hash   []byte
+//	}
+//
+// [Broadcast] sends one to everyone who subscribes to its type, by [Subscribe] with a function, by
+// [Stream] with a channel, by [Events] in a loop or by [WaitFor] once. [Request] broadcasts and
+// waits for the answer, which [Handle], or [Reply] to what any subscription got, gives.
+//
+// # Delivery
+//
+// When Broadcast has returned nil, every matching subscription whose call had returned before gets
+// the event exactly once, in the order of the calls of its endpoint and type; when it has
+// returned an error, nobody does. Within one process an event is handed over by value and never
+// encoded: what its slices, maps and pointers reach is shared, so neither side modifies it.
+//
+// # Waiting
+//
+// Broadcast and Request wait, under their ctx, when subscriptions to that type of event lag by
+// more than a limit ([Limits]); nothing else waits for a subscription. A call whose ctx has already
+// ended fails and does nothing; one that need not wait does not look at ctx again.
+//
+// The ctx of Subscribe, Stream, Events, Handle and Serve is the life of what they start. That of
+// all other functions bounds the call.
+//
+// # Ending
+//
+// [Endpoint.Close] and [Bus.Close] may be called from anywhere, any number of times. They unblock
+// every call that waits, which then fails with [ErrClosed].
+//
+// All functions and methods may be called concurrently.
+package lahja
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lahja-go/lahja/internal/core"
+)
+
+// Bus is the hub that endpoints attach to. Make it with [NewBus].
+type Bus struct{ node *core.Node }
+
+// NewBus returns a running bus without endpoints. Close it when it is no longer needed.
+func NewBus(opts ...BusOption) *Bus {
+	cfg := defaults()
+	for _, o := range opts {
+		o.applyToBus(&cfg)
+	}
+	return &Bus{core.NewNode(cfg)}
+}
+
+// Endpoint attaches an endpoint of this process, without transport and encoding. The name has 1 to
+// 255 bytes of UTF-8 without control characters. It fails with [ErrNameTaken] when an endpoint of
+// that name is attached, with [ErrDenied] when it cannot be a name, and with [ErrClosed].
+func (b *Bus) Endpoint(name string, opts ...EndpointOption) (*Endpoint, error) {
+	ep, err := b.node.Attach(name)
+	if err != nil {
+		return nil, err
+	}
+	return &Endpoint{core: ep}, nil
+}
+
+// Serve listens at t and serves the endpoints that dial it, as [Bus.ServeListener] does. To know
+// when it listens, call Listen yourself and then ServeListener.
+func (b *Bus) Serve(ctx context.Context, t Transport) error {
+	l, err := t.Listen(ctx)
+	if err != nil {
+		return err
+	}
+	return b.ServeListener(ctx, l)
+}
+
+// Bounds of the pause after an Accept that failed, for instance because descriptors ran out.
+const (
+	minPause = 5 * time.Millisecond
+	maxPause = time.Second
+)
+
+// ServeListener serves the endpoints that dial l, until ctx or the bus ends; it then closes l,
+// waits for the endpoints to be gone and returns nil. A connection that fails or is refused ends
+// alone. It returns an error only when l fails for good.
+func (b *Bus) ServeListener(ctx context.Context, l Listener) error {
+	defer l.Close()
+	life := b.node.Life()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	defer context.AfterFunc(life, func() { l.Close() })()
+	var serving errgroup.Group
+	defer serving.Wait()
+	for pause := minPause; ; {
+		conn, err := l.Accept()
+		if err == nil {
+			pause = minPause
+			serving.Go(func() error { return b.ServeConn(ctx, conn) })
+			continue
+		}
+		if ctx.Err() != nil || life.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("lahja: the listener at %s was closed: %w", l.Addr(), err)
+		}
+		select {
+		case <-time.After(pause):
+			pause = min(2*pause, maxPause)
+		case <-ctx.Done():
+		case <-life.Done():
+		}
+	}
+}
+
+// ServeConn attaches the endpoint at the other end of c and serves it until it closes, ctx or the
+// bus ends (nil), or the connection breaks or is refused (an error that says why). It closes c.
+func (b *Bus) ServeConn(ctx context.Context, c Conn) error {
+	attached := func(string) {}
+	if a, ok := c.(AttachedConn); ok {
+		attached = a.Attached
+	}
+	return b.node.Serve(ctx, c, c.Identity().Name, attached)
+}
+
+// Shutdown takes no more endpoints and events, delivers what was accepted, lets handlers of this
+// process return, and closes the bus. When ctx ends first it closes the bus at once, and returns
+// an error that says what was not delivered.
+func (b *Bus) Shutdown(ctx context.Context) error { return b.node.Shutdown(ctx) }
+
+// Close ends the bus and detaches all endpoints. What was accepted is handed over first, for a
+// second at most. When it has returned, none of the bus's goroutines is left but those inside a
+// function of the user's. It returns nil.
+func (b *Bus) Close() error { return b.node.Close() }
+
+// Endpoint is a named place on a bus, from which events are broadcast and where they arrive. Make
+// it with [Bus.Endpoint] or [Connect].
+type Endpoint struct {
+	core    *core.Endpoint
+	recent  atomic.Pointer[any] // the outlet that was used last
+	outlets sync.Map            // reflect.Type: *outlet of that type
+}
+
+// Connect attaches an endpoint to the bus that listens at t. ctx bounds the attempt. It fails with
+// what Dial returns, with [ErrNameTaken] or [ErrDenied] when the bus refuses the name, and with
+// [ErrProtocol] when something else than a bus answers.
+func Connect(ctx context.Context, name string, t Transport, opts ...EndpointOption) (*Endpoint, error) {
+	cfg := defaults()
+	for _, o := range opts {
+		o.applyToEndpoint(&cfg)
+	}
+	if err := core.CheckName("an endpoint", name); err != nil {
+		return nil, err
+	}
+	conn, err := t.Dial(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("lahja: attaching endpoint %q: %w", name, err)
+	}
+	ep, err := core.Connect(ctx, name, cfg, conn)
+	if err != nil {
+		return nil, fmt.Errorf("lahja: %w", err)
+	}
+	return &Endpoint{core: ep}, nil
+}
+
+// Name returns the endpoint's name.
+func (ep *Endpoint) Name() string { return ep.core.Name() }
+
+// Done returns a channel that is closed when the endpoint has ended and its last handler has
+// returned.
+func (ep *Endpoint) Done() <-chan struct{} { return ep.core.Done() }
+
+// Err returns why the endpoint has ended, [ErrClosed] or [ErrSessionLost] for the most part, and
+// nil while it has not.
+func (ep *Endpoint) Err() error { return ep.core.Err() }
+
+// Shutdown takes no more events, waits until the handlers have dealt with what had arrived and
+// until what was broadcast is taken everywhere, and closes the endpoint. When ctx ends first it
+// closes the endpoint at once, and returns an error that says what was left.
+func (ep *Endpoint) Shutdown(ctx context.Context) error { return ep.core.Shutdown(ctx) }
+
+// Close ends the endpoint: its subscriptions end, calls that wait fail with [ErrClosed]. What was
+// broadcast is handed over to the bus first, for a second at most. When it has returned, no
+// handler starts any more and none of the endpoint's goroutines is left but those inside a
+// function of the user's, for which Done waits. It returns nil.
+func (ep *Endpoint) Close() error { return ep.core.Close() }

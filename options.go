@@ -1,0 +1,182 @@
+package lahja
+
+import (
+	"time"
+
+	"github.com/lahja-go/lahja/internal/core"
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// BusOption is an option of [NewBus].
+type BusOption interface{ applyToBus(*core.Config) }
+
+// EndpointOption is an option of [Bus.Endpoint] and [Connect].
+type EndpointOption interface{ applyToEndpoint(*core.Config) }
+
+// Limits bounds what others can make a bus or an endpoint spend. It is an option of [NewBus]; a
+// field that is zero means its default. An endpoint that connects learns the bus's limits from
+// the bus.
+type Limits struct {
+	// Lag is how many bytes the subscriptions to one event type may lag behind its publishers,
+	// before those have to wait; 32 MiB by default. Each event counts with its payload and 128
+	// bytes. It is shared among the publishers of the type; one event of each is always let
+	// through, whatever its size.
+	Lag int64
+	// Frame is the most bytes of an encoded event or response, with 4 KiB of it kept for
+	// names and the like; 1 MiB by default, at least 8 KiB, at most 16 MiB.
+	Frame int
+	// Handshake is how long an endpoint may take to attach; 3 s by default.
+	Handshake time.Duration
+}
+
+func (l Limits) applyToBus(c *core.Config) {
+	if l.Lag > 0 {
+		c.Lag = l.Lag
+	}
+	if l.Frame > 0 {
+		c.MaxFrame = min(max(l.Frame, 8<<10), 16<<20)
+	}
+	if l.Handshake > 0 {
+		c.Handshake = l.Handshake
+	}
+}
+
+func (l Limits) applyToEndpoint(c *core.Config) {
+	if l.Handshake > 0 {
+		c.Handshake = l.Handshake
+	}
+}
+
+func defaults() core.Config {
+	return core.Config{Lag: 32 << 20, MaxFrame: wire.MaxFrame, Handshake: 3 * time.Second}
+}
+
+// BroadcastOption is an option of [Broadcast] and [Request]. Several of the same kind add up.
+type BroadcastOption struct{ core.Broadcast }
+
+// To lets only the endpoints of these names get the event. To() is nobody.
+func To(names ...string) BroadcastOption {
+	var o BroadcastOption
+	o.Filter.HasTo, o.Filter.To = true, names
+	return o
+}
+
+// Except keeps the event from the endpoints of these names.
+func Except(names ...string) BroadcastOption {
+	var o BroadcastOption
+	o.Filter.Except = names
+	return o
+}
+
+// Internal keeps the event in its own endpoint: only that endpoint's subscriptions get it. It
+// cannot be combined with To.
+func Internal() BroadcastOption {
+	var o BroadcastOption
+	o.Broadcast.Internal = true
+	return o
+}
+
+// RequireSubscriber makes the call fail with [ErrNoSubscribers] when nobody that the other options
+// leave subscribes to the event. From another process than the bus's this takes a round trip. It
+// cannot be combined with NoWait.
+func RequireSubscriber() BroadcastOption {
+	var o BroadcastOption
+	o.Broadcast.RequireSubscriber = true
+	return o
+}
+
+// NoWait makes the call fail with [ErrWouldBlock] where it would wait for subscriptions that lag.
+func NoWait() BroadcastOption {
+	var o BroadcastOption
+	o.Broadcast.NoWait = true
+	return o
+}
+
+func merge(opts []BroadcastOption) (b core.Broadcast) {
+	for i := range opts {
+		o := &opts[i].Broadcast
+		b.Filter.HasTo = b.Filter.HasTo || o.Filter.HasTo
+		b.Filter.To = concat(b.Filter.To, o.Filter.To)
+		b.Filter.Except = concat(b.Filter.Except, o.Filter.Except)
+		b.Internal = b.Internal || o.Internal
+		b.RequireSubscriber = b.RequireSubscriber || o.RequireSubscriber
+		b.NoWait = b.NoWait || o.NoWait
+	}
+	return b
+}
+
+// concat returns a followed by b, in memory of its own if both have something.
+func concat(a, b []string) []string {
+	switch {
+	case len(a) == 0:
+		return b
+	case len(b) == 0:
+		return a
+	}
+	return append(append([]string(nil), a...), b...)
+}
+
+// SubscribeOption is an option of [Subscribe], [Stream], [Events], [WaitFor] and [Handle]. Of
+// several of the same kind the last counts, but From adds up.
+type SubscribeOption struct {
+	from    []string
+	hasFrom bool
+	buffer  int
+	hasBuf  bool
+	take    int
+	hasTake bool
+	onEnd   func(error)
+}
+
+// From lets only events of these origins through; others are not even sent.
+func From(names ...string) SubscribeOption {
+	return SubscribeOption{from: names, hasFrom: true}
+}
+
+// Buffer sets the capacity of the subscription's channel: so many events, 16 unless told, count
+// as taken while they wait there. With Buffer(0) an event counts as taken when it is received.
+func Buffer(n int) SubscribeOption { return SubscribeOption{buffer: n, hasBuf: true} }
+
+// Take ends the subscription after n events.
+func Take(n int) SubscribeOption { return SubscribeOption{take: n, hasTake: true} }
+
+// OnEnd has f called once when the subscription has ended, before its channel closes, with the
+// reason: nil after Take and Unsubscribe, the cause of its context, or why the endpoint ended. It
+// is called as well when the subscription could not be made. A [context.CancelCauseFunc] fits.
+func OnEnd(f func(error)) SubscribeOption { return SubscribeOption{onEnd: f} }
+
+// defaultBuffer is small, so that a subscription costs little: what exceeds it is listed, at next
+// to no cost.
+const defaultBuffer = 16
+
+func mergeSubscribe(opts []SubscribeOption) (SubscribeOption, error) {
+	all := SubscribeOption{buffer: defaultBuffer}
+	for i := range opts {
+		o := &opts[i]
+		all.from = concat(all.from, o.from)
+		all.hasFrom = all.hasFrom || o.hasFrom
+		if o.hasBuf {
+			all.buffer = o.buffer
+		}
+		if o.hasTake {
+			all.take, all.hasTake = o.take, true
+		}
+		if o.onEnd != nil {
+			all.onEnd = o.onEnd
+		}
+	}
+	return all, all.check()
+}
+
+func (o *SubscribeOption) check() error {
+	switch {
+	case o.hasFrom && len(o.from) == 0:
+		return fault.Errorf(fault.Denied, "From needs the name of at least one endpoint")
+	case o.buffer < 0:
+		return fault.Errorf(fault.Denied, "Buffer(%d): a capacity cannot be negative", o.buffer)
+	case o.hasTake && o.take < 1:
+		return fault.Errorf(fault.Denied, "Take(%d): take at least one event", o.take)
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package lahja
+
+import (
+	"context"
+	"slices"
+
+	"github.com/lahja-go/lahja/internal/router"
+)
+
+// Peers are the endpoints of a bus at one moment: the one that asked first, the others by name.
+type Peers []Peer
+
+// Peer is an endpoint as others see it.
+type Peer struct {
+	Name   string
+	Events []string // the names of the events that it subscribes to, sorted; see EventName
+}
+
+func toPeers(view []router.Peer) Peers {
+	peers := make(Peers, len(view))
+	for i, p := range view {
+		peers[i] = Peer(p)
+	}
+	return peers
+}
+
+// Peers returns every endpoint that is attached to the bus, itself first, with what it subscribes
+// to. The view is not older than the call. It fails when ctx or the endpoint ends.
+func (ep *Endpoint) Peers(ctx context.Context) (Peers, error) {
+	view, err := ep.core.Peers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return toPeers(view), nil
+}
+
+// WaitUntil waits until cond is true of the endpoints that are attached. It calls cond with the
+// present view, and then after changes, with the latest; several changes may come as one. Once it
+// has returned nil, an event that is broadcast reaches every subscription that cond saw. It fails
+// when ctx or the endpoint ends.
+func (ep *Endpoint) WaitUntil(ctx context.Context, cond func(Peers) bool) error {
+	return ep.core.WaitUntil(ctx, func(view []router.Peer) bool { return cond(toPeers(view)) })
+}
+
+// Present is the condition that endpoints of all these names are attached.
+func Present(names ...string) func(Peers) bool {
+	return func(p Peers) bool {
+		for _, name := range names {
+			if !slices.ContainsFunc(p, func(q Peer) bool { return q.Name == name }) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// SubscribedBy is the condition that endpoints of all these names are attached and subscribe to T.
+// It panics if T cannot be an event.
+func SubscribedBy[T any](names ...string) func(Peers) bool {
+	event := EventName[T]()
+	return func(p Peers) bool {
+		for _, name := range names {
+			if !slices.ContainsFunc(p, func(q Peer) bool { return q.Name == name && q.has(event) }) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// SubscribedByAny reports whether at least one endpoint subscribes to T; p[1:] leaves the asking
+// one out. It panics if T cannot be an event.
+func SubscribedByAny[T any](p Peers) bool {
+	event := EventName[T]()
+	return slices.ContainsFunc(p, func(q Peer) bool { return q.has(event) })
+}
+
+// SubscribedByAll reports whether every endpoint subscribes to T; p[1:] leaves the asking one
+// out. It panics if T cannot be an event.
+func SubscribedByAll[T any](p Peers) bool {
+	event := EventName[T]()
+	return !slices.ContainsFunc(p, func(q Peer) bool { return !q.has(event) })
+}
+
+func (p *Peer) has(event string) bool {
+	_, found := slices.BinarySearch(p.Events, event)
+	return found
+}

@@ -1,0 +1,308 @@
+package lahja
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/lahja-go/lahja/internal/codec"
+	"github.com/lahja-go/lahja/internal/core"
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/mailbox"
+)
+
+// Event is an event as a subscription gets it.
+type Event[T any] struct {
+	Value  T
+	Origin string // the endpoint that broadcast it, stamped by the bus
+	Key    string // of a retained event
+	Missed uint64 // events that this subscription's drop policy dropped and that it has not told yet
+	Gone   bool   // what was retained under Origin and Key has ended; Value is zero
+
+	back *core.Inbound // the way back for a reply; nil: it is no request
+}
+
+// EventName returns the name that events of type T have on the wire: what T's method EventName()
+// string returns, if T itself declares it, or the type's package path and name. Both sides must
+// use the same name; their Go types may differ. It panics if T cannot be an event.
+func EventName[T any]() string {
+	k, err := kindOf[T]()
+	if err != nil {
+		panic(err)
+	}
+	return k.codec.Name()
+}
+
+// Broadcast sends value to everyone who subscribes to T. When it returns nil, every matching
+// subscription whose call had returned before gets it exactly once; when it returns an error,
+// nobody does. That nobody subscribes is no error, unless RequireSubscriber is given.
+//
+// It waits while subscriptions to T lag too far behind, and fails then when ctx or the endpoint
+// ends. It fails at once with a description of what is wrong when T cannot be an event, with
+// [ErrTooLarge], and with [ErrDenied] when options contradict each other.
+func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...BroadcastOption) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	o, err := outletOf[T](ep)
+	if err != nil {
+		return err
+	}
+	var b core.Broadcast
+	if len(opts) > 0 {
+		b = merge(opts)
+	}
+	return o.publish(ctx, value, &b, nil)
+}
+
+// Request broadcasts req and returns the first answer. Its recipients are those who get the event
+// now; it fails with [ErrNoSubscribers] when there are none, and with [ErrResponderGone] as soon as
+// none is left who could answer. An error of the handler is a [RemoteError]. It waits as Broadcast
+// does, and then for the answer; it fails when ctx or the endpoint ends, and is then withdrawn.
+func Request[Req, Resp any](
+	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
+) (resp Resp, err error) {
+	if err := ctx.Err(); err != nil {
+		return resp, err
+	}
+	response, err := responseOf[Resp]()
+	if err != nil {
+		return resp, err
+	}
+	o, err := outletOf[Req](ep)
+	if err != nil {
+		return resp, err
+	}
+	b := merge(opts)
+	call := ep.core.NewCall(ctx, response.Name())
+	if err := o.publish(ctx, req, &b, call); err != nil {
+		call.Cancel()
+		return resp, err
+	}
+	answer, err := ep.core.Await(ctx, call)
+	if err != nil {
+		return resp, err
+	}
+	return valueOf[Resp](response, answer)
+}
+
+// valueOf returns what an answer carries: the value itself, if it comes from this process.
+func valueOf[Resp any](response *codec.Type, a core.Answer) (resp Resp, err error) {
+	if v, ok := a.Value.(Resp); ok {
+		return v, nil
+	}
+	if a.Payload == nil {
+		if a.Payload, err = a.Encode(); err != nil {
+			return resp, err
+		}
+	}
+	if err := response.Decode(a.Payload, &resp); err != nil {
+		var zero Resp
+		return zero, fault.Errorf(fault.Protocol, "the answer of endpoint %q cannot be read: %w",
+			a.Origin, err)
+	}
+	return resp, nil
+}
+
+// Subscription is a function that is called with events. Make it with [Subscribe] or [Handle].
+type Subscription struct{ sub *core.Sub }
+
+// Unsubscribe ends the subscription: no handler call starts after it. It does not wait for one
+// that runs, and may be called by it.
+func (s *Subscription) Unsubscribe() { s.sub.Unsubscribe() }
+
+// Done returns a channel that is closed when the subscription has ended and its handler has
+// returned.
+func (s *Subscription) Done() <-chan struct{} { return s.sub.Done() }
+
+// Err returns why the subscription has ended: nil after Take and Unsubscribe, and while it has not.
+func (s *Subscription) Err() error { return s.sub.Err() }
+
+// Subscribe calls handler with each event of type T, one at a time and in order, until ctx ends.
+// When it returns, it is subscribed: an event that is broadcast anywhere afterwards arrives. The
+// handler's context ends with the subscription, and for a request with its requester. The handler
+// may do anything, close its endpoint included.
+func Subscribe[T any](
+	ctx context.Context, ep *Endpoint, handler func(context.Context, Event[T]), opts ...SubscribeOption,
+) (*Subscription, error) {
+	return handle(ctx, ep, handler, "", opts)
+}
+
+// Handle subscribes as Subscribe does, and answers the requests among the events with what handler
+// returns. An error reaches the requester as a [RemoteError]. For an event that was broadcast and
+// not requested, what handler returns is dropped. A request that wants another type of response
+// is refused without calling handler.
+func Handle[Req, Resp any](
+	ctx context.Context, ep *Endpoint, handler func(context.Context, Event[Req]) (Resp, error),
+	opts ...SubscribeOption,
+) (*Subscription, error) {
+	response, err := responseOf[Resp]()
+	if err != nil {
+		return nil, err
+	}
+	answer := func(ctx context.Context, ev Event[Req]) {
+		resp, err := handler(ctx, ev)
+		if ev.back == nil {
+			return
+		}
+		if err == nil {
+			err = ev.back.Answer(answerOf(response, resp))
+		}
+		if err != nil { // also when the response cannot be sent; too late does no harm
+			_ = ev.back.Answer(core.Answer{Err: err})
+		}
+	}
+	return handle(ctx, ep, answer, response.Name(), opts)
+}
+
+func handle[T any](
+	ctx context.Context, ep *Endpoint, handler func(context.Context, Event[T]),
+	response string, opts []SubscribeOption,
+) (*Subscription, error) {
+	k, o, err := prepare[T](opts)
+	if err != nil {
+		return nil, err
+	}
+	spec := o.spec(k)
+	spec.Response, spec.Workers = response, 1
+	spec.Work = func(s *core.Sub) { work(s, handler) }
+	sub, err := ep.core.Subscribe(ctx, spec, k.box(o))
+	if err != nil {
+		return nil, err
+	}
+	return &Subscription{sub}, nil
+}
+
+// work calls handler with what arrives until the channel of s is closed.
+func work[T any](s *core.Sub, handler func(context.Context, Event[T])) {
+	for ev := range channelOf[T](s) {
+		if !s.Stopped() && (ev.back == nil || !ev.back.Over()) {
+			ctx, cancel := s.Context(ev.back)
+			s.User(func() { handler(ctx, ev) })
+			cancel()
+		}
+		if ev.back != nil {
+			ev.back.Done()
+		}
+	}
+}
+
+// Stream returns a channel of the events of type T. When it returns, it is subscribed: an event
+// that is broadcast anywhere afterwards arrives. The channel closes when ctx, the endpoint or the
+// subscription ends; what is in it then can still be read. Why it ended, and why it could not be
+// made, is told by [OnEnd]:
+//
+//	ctx, cancel := context.WithCancelCause(ctx)
+//	defer cancel(nil)
+//	for ev := range lahja.Stream[T](ctx, ep, lahja.OnEnd(cancel)) {
+//		…
+//	}
+//	err := context.Cause(ctx)
+//
+// Leaving the loop does not unsubscribe: cancel ctx. Stream panics if T cannot be an event, or if
+// options contradict each other.
+func Stream[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) <-chan Event[T] {
+	sub, _ := stream[T](ctx, ep, opts)
+	return channelOf[T](sub)
+}
+
+// stream subscribes; the subscription is there, and has ended, also when that failed.
+func stream[T any](ctx context.Context, ep *Endpoint, opts []SubscribeOption) (*core.Sub, error) {
+	k, o, err := prepare[T](opts)
+	if err != nil {
+		panic(err)
+	}
+	return ep.core.Subscribe(ctx, o.spec(k), k.box(o))
+}
+
+// Events returns the events of type T to be ranged over once. When it returns, it is subscribed.
+// Leaving the loop unsubscribes. When the subscription ends for a reason other than [Take], the
+// last pair carries that reason and no event. It panics as Stream does.
+func Events[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) iter.Seq2[Event[T], error] {
+	sub, _ := stream[T](ctx, ep, opts)
+	return func(yield func(Event[T], error) bool) {
+		defer sub.Unsubscribe()
+		for ev := range channelOf[T](sub) {
+			if !yield(ev, nil) {
+				return
+			}
+		}
+		if err := sub.Err(); err != nil {
+			yield(Event[T]{}, err)
+		}
+	}
+}
+
+// WaitFor returns the next event of type T. It fails when ctx or the endpoint ends, and panics as
+// Stream does.
+func WaitFor[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) (Event[T], error) {
+	opts = append(opts[:len(opts):len(opts)], Take(1))
+	sub, err := stream[T](ctx, ep, opts)
+	if err != nil {
+		return Event[T]{}, err
+	}
+	if ev, ok := <-channelOf[T](sub); ok {
+		return ev, nil
+	}
+	return Event[T]{}, sub.Err()
+}
+
+// Reply answers a request that any subscription got. It fails with [ErrNotRequest] when to was
+// broadcast, and with [ErrUnexpectedResponse] when another type is wanted, or the request has been
+// answered already or is over.
+func Reply[Req, Resp any](ctx context.Context, to Event[Req], resp Resp) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if to.back == nil {
+		return notRequest[Req]()
+	}
+	response, err := responseOf[Resp]()
+	if err != nil {
+		return err
+	}
+	return to.back.Answer(answerOf(response, resp))
+}
+
+// Fail answers a request with an error, which must not be nil: its requester gets it as a
+// [RemoteError]. It fails as Reply does.
+func Fail[Req any](ctx context.Context, to Event[Req], err error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if to.back == nil {
+		return notRequest[Req]()
+	}
+	if err == nil {
+		err = errors.New("it failed, and did not say why")
+	}
+	return to.back.Answer(core.Answer{Err: err})
+}
+
+func notRequest[Req any]() error {
+	return fault.Errorf(fault.NotRequest, "%s was broadcast, and nobody waits for an answer",
+		EventName[Req]())
+}
+
+// prepare checks T and the options of a subscription to it.
+func prepare[T any](opts []SubscribeOption) (*kind[T], SubscribeOption, error) {
+	o, err := mergeSubscribe(opts)
+	if err != nil {
+		return nil, o, err
+	}
+	k, err := kindOf[T]()
+	return k, o, err
+}
+
+func (o *SubscribeOption) spec(k named) core.Spec {
+	return core.Spec{Event: k.name(), Kind: k, From: o.from, OnEnd: o.onEnd}
+}
+
+type named interface {
+	core.Kind
+	name() string
+}
+
+func channelOf[T any](s *core.Sub) <-chan Event[T] {
+	return s.Box.(*mailbox.Mailbox[Event[T]]).C()
+}
