@@ -18,18 +18,18 @@ const maxName = 255
 // reserved starts the names that the package keeps for itself.
 const reserved = "lahja:"
 
-// wireName is what t is called on the wire: what its own EventName says, or its package path and
-// name, or for a type without a name its spelling. The path is the import path, also for package
-// main, and the same whether the program was run, built or tested.
+// wireName is what t is called on the wire: what its EventName says, or its package path and name,
+// or for a type without a name its spelling. EventName counts if t itself declares it; one on *t or
+// on an embedded field does not. The path is the import path, also for package main, and the same
+// whether the program was run, built or tested.
 func wireName(t reflect.Type) (string, error) {
+	if t.Name() == "" {
+		return spell(t)
+	}
 	if t.Implements(namerType) && t.Kind() != reflect.Interface {
 		if _, promoted := borrowed(t, namerType, "EventName"); !promoted {
 			return givenName(t)
 		}
-	}
-	name := t.Name()
-	if name == "" {
-		return spell(t)
 	}
 	return pathName(t), nil
 }

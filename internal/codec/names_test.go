@@ -92,6 +92,8 @@ func TestNamesOfResponses(t *testing.T) {
 		{reflect.TypeFor[byte](), "uint8"},
 		{reflect.TypeFor[[]int](), "[]int"},
 		{reflect.TypeFor[*Plain](), "*" + pkg + "Plain"},
+		{reflect.TypeFor[*Named](), "*named"},
+		{reflect.TypeFor[**ByPtr](), "**" + pkg + "ByPtr"},
 		{reflect.TypeFor[[4][]Named](), "[4][]named"},
 		{reflect.TypeFor[map[string]Plain](), "map[string]" + pkg + "Plain"},
 		{reflect.TypeFor[map[Kind]*[]string](), "map[" + pkg + "Kind]*[]string"},

@@ -45,7 +45,7 @@ func (c *shapes) free() int {
 func (s *shape) cost() int64 {
 	switch s.class {
 	case pointer, list:
-		return alloc(s.elem.size()) + s.elem.behind()
+		return alloc(1, s.elem.size()) + s.elem.behind()
 	case table:
 		// One pair takes a group of slots, and three bytes; two when its value is the next map.
 		return (tableBytes(s, 1) + s.elem.behind()) / 2
@@ -79,17 +79,21 @@ func (s *shape) behind() int64 {
 	if s.class != pointer {
 		return 0
 	}
-	return alloc(s.elem.size()) + s.elem.behind()
+	return alloc(1, s.elem.size()) + s.elem.behind()
 }
 
 func (s *shape) size() int64 { return int64(s.typ.Size()) }
 
-// alloc is about what n bytes take.
-func alloc(n int64) int64 {
-	if n == 0 {
+// alloc is about what n values of size bytes take, allocated at once.
+func alloc(n, size int64) int64 {
+	const most = math.MaxInt64 / 4
+	switch {
+	case n == 0 || size == 0:
 		return 0
+	case n > most/size:
+		return most
 	}
-	return n + n/8 + slack
+	return n*size + n*size/8 + slack
 }
 
 // tableBytes is about what a Go map made for n pairs takes.
@@ -108,10 +112,10 @@ func tableBytes(s *shape, n int64) int64 {
 	key, elem := s.key.size(), s.elem.size()
 	bytes := tableCost + slots*(min(key, direct)+min(elem, direct)+1)
 	if key > direct {
-		bytes += n * alloc(key)
+		bytes += alloc(n, key+slack)
 	}
 	if elem > direct {
-		bytes += n * alloc(elem)
+		bytes += alloc(n, elem+slack)
 	}
 	return bytes
 }
@@ -152,7 +156,7 @@ func (w *scale) hold(n int64) error {
 func (w *scale) item(s *shape) error {
 	const null = 0xf6
 	for s != nil && s.class == pointer && w.data[w.off] != null {
-		if err := w.hold(alloc(s.elem.size())); err != nil {
+		if err := w.hold(alloc(1, s.elem.size())); err != nil {
 			return err
 		}
 		s = s.elem
@@ -191,7 +195,7 @@ func (w *scale) array(s *shape, n int64) error {
 	case s == nil:
 	case s.class == list:
 		elem = s.elem
-		if err := w.hold(alloc(n * elem.size())); err != nil {
+		if err := w.hold(alloc(n, elem.size())); err != nil {
 			return err
 		}
 	case s.class == array:

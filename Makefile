@@ -1,0 +1,40 @@
+# What can be done here; `make help` lists it.
+
+GO ?= go
+# The race detector needs a C compiler; without one the tests run without it.
+RACE ?= $(if $(shell command -v $$($(GO) env CC) 2>/dev/null),-race)
+# Tools are pinned here, outside go.mod: nothing that uses the module needs them.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# How many cases each property is tried with by `make property`.
+CHECKS ?= 10000
+
+.PHONY: help test fmt lint property cover examples ci
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "%-12s%s\n", $$1, $$2}'
+
+test: ## run all tests, in random order and with the race detector
+	$(GO) test $(RACE) -shuffle=on ./...
+
+fmt: ## fail if a file is not formatted
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+
+lint: fmt ## fmt, vet on three systems, and staticcheck
+	$(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+property: ## try each property with CHECKS random cases
+	$(GO) test -run Property -timeout 60m ./... -rapid.checks=$(CHECKS)
+
+cover: ## print how much of each package the tests of all packages execute
+	$(GO) test -coverpkg=./... -coverprofile=coverage.out ./... >/dev/null
+	$(GO) tool cover -func=coverage.out | tail -n 1
+
+examples: ## run the examples for a few seconds each
+	$(GO) run ./examples/pingpong -for 6s
+	$(GO) run ./examples/request
+	$(GO) run ./examples/checksum docs
+
+ci: lint test ## what has to pass before a change lands

@@ -1,0 +1,53 @@
+package memory
+
+import (
+	"fmt"
+	"net"
+	"syscall"
+
+	"github.com/lahja-go/lahja"
+)
+
+// conn is one end of a connection.
+type conn struct {
+	in, out *stream
+}
+
+// newPair makes the two ends of one connection, in one piece of memory.
+func newPair() (*conn, *conn) {
+	var pair struct {
+		there, back stream
+		near, far   conn
+	}
+	pair.there.init()
+	pair.back.init()
+	pair.near = conn{in: &pair.back, out: &pair.there}
+	pair.far = conn{in: &pair.there, out: &pair.back}
+	return &pair.near, &pair.far
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	return c.in.read(p)
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	return c.out.write(p)
+}
+
+// Close may stop between the two directions when it races with another Close. Either finishes
+// what it does: both steps can be repeated.
+func (c *conn) Close() error {
+	c.in.closeReader()
+	c.out.closeWriter()
+	return nil
+}
+
+func (c *conn) Identity() lahja.Identity {
+	return lahja.Identity{Transport: "memory"}
+}
+
+var (
+	errReadClosed  = fmt.Errorf("memory: read: %w", net.ErrClosed)
+	errWriteClosed = fmt.Errorf("memory: write: %w", net.ErrClosed)
+	errPeerClosed  = fmt.Errorf("memory: write: the other side has closed: %w", syscall.EPIPE)
+)

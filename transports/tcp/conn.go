@@ -1,0 +1,82 @@
+package tcp
+
+import (
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/lahja-go/lahja"
+)
+
+// linger is how long a closed connection's socket stays, for the sake of what it has still to send.
+const linger = time.Second
+
+// conn is a TCP connection whose Close does not destroy what was written.
+//
+// A socket that is closed while the other side still sends answers with a reset, and a reset makes
+// both systems drop what is under way, our last bytes included. So Close only says that no more
+// comes from here; the socket itself is closed a second later, by a timer: until then what the
+// other side sends is taken by the system and read by nobody. No goroutine waits meanwhile. Only
+// who needs more than that second to read the rest, and still sends after it, loses something.
+type conn struct {
+	tcp    *net.TCPConn
+	remote string
+	closed atomic.Bool // Close was called
+	ended  atomic.Bool // the other side has closed or the connection is broken
+}
+
+func newConn(c *net.TCPConn) *conn {
+	return &conn{tcp: c, remote: c.RemoteAddr().String()}
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if c.closed.Load() {
+		return 0, errClosed
+	}
+	n, err := c.tcp.Read(p)
+	return n, c.result(err)
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if c.closed.Load() {
+		return 0, errClosed
+	}
+	n, err := c.tcp.Write(p)
+	return n, c.result(err)
+}
+
+// result remembers that the connection has ended, and says so if it was by Close: Close makes Read
+// and Write fail by means that must not be seen.
+func (c *conn) result(err error) error {
+	if err == nil {
+		return nil
+	}
+	if c.closed.Load() {
+		return errClosed
+	}
+	c.ended.Store(true)
+	return err
+}
+
+func (c *conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	// Once the other side has closed, nothing comes any more that could cause a reset.
+	if c.ended.Load() {
+		return c.tcp.Close()
+	}
+	c.tcp.SetDeadline(time.Unix(1, 0)) // long past: a waiting Read or Write returns
+	if err := c.tcp.CloseWrite(); err != nil {
+		return c.tcp.Close()
+	}
+	time.AfterFunc(linger, func() { c.tcp.Close() })
+	return nil
+}
+
+func (c *conn) Identity() lahja.Identity {
+	return lahja.Identity{Transport: "tcp", Address: c.remote}
+}
+
+var errClosed = fmt.Errorf("tcp: %w", net.ErrClosed)

@@ -1,0 +1,122 @@
+// Package tcp is a transport over TCP connections.
+//
+//	l, err := tcp.New("127.0.0.1:4500").Listen(ctx)
+//	go bus.ServeListener(ctx, l)
+//
+// What it carries is neither encrypted nor authenticated. Therefore a Listener on an address that
+// other machines can reach refuses to start unless it is told to by [Insecure].
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/lahja-go/lahja"
+)
+
+// Transport is one TCP address. It implements [lahja.Transport]; all methods may be called
+// concurrently.
+type Transport struct {
+	address string
+	options options
+}
+
+var _ lahja.Transport = (*Transport)(nil)
+
+type options struct {
+	insecure bool
+}
+
+// Option changes what [New] makes.
+type Option func(*options)
+
+// Insecure lets Listen use an address that is not loopback, although what is sent is readable to
+// the network and anyone who reaches the address may speak to the bus. It has no effect on Dial.
+func Insecure() Option {
+	return func(o *options) { o.insecure = true }
+}
+
+// New describes the place at address, which is host:port as in [net.Dial]; host may be a name, an
+// IPv4 address or an IPv6 address in square brackets. It does nothing by itself.
+//
+// With port 0 each Listen takes a free port. Such a Transport cannot be dialled: dial
+// New(l.Addr()) instead.
+func New(address string, opts ...Option) *Transport {
+	t := &Transport{address: address}
+	for _, opt := range opts {
+		opt(&t.options)
+	}
+	return t
+}
+
+// Dial connects to the address. It fails when nobody listens there.
+func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("tcp: dial %s: %w", t.address, err)
+	}
+	var dialer net.Dialer
+	c, err := dialer.DialContext(ctx, "tcp", t.address)
+	if err != nil {
+		return nil, fmt.Errorf("tcp: %w", err)
+	}
+	return newConn(c.(*net.TCPConn)), nil
+}
+
+// Listen accepts connections at the address. Unless [Insecure] was given it refuses every address
+// but those of the loopback interface, before it takes the port; an empty host is such an address,
+// since it means all interfaces.
+func (t *Transport) Listen(ctx context.Context) (lahja.Listener, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("tcp: listen %s: %w", t.address, err)
+	}
+	var config net.ListenConfig
+	if !t.options.insecure {
+		config.Control = loopbackOnly
+	}
+	l, err := config.Listen(ctx, "tcp", t.address)
+	if err != nil {
+		return nil, fmt.Errorf("tcp: %w", err)
+	}
+	return &listener{l}, nil
+}
+
+var errNotLoopback = errors.New("not a loopback address, so other machines could read the events " +
+	"and join the bus: listen on 127.0.0.1, or pass tcp.Insecure() if the network is trusted")
+
+// loopbackOnly is called between the making of a socket and its binding, with the address that the
+// host's name stands for: nothing can change between this check and the use.
+func loopbackOnly(_, address string, _ syscall.RawConn) error {
+	place, err := netip.ParseAddrPort(address)
+	if err != nil || !place.Addr().Unmap().IsLoopback() {
+		return errNotLoopback
+	}
+	return nil
+}
+
+// listener makes a net.Listener's connections ours.
+type listener struct {
+	net net.Listener
+}
+
+func (l *listener) Accept() (lahja.Conn, error) {
+	c, err := l.net.Accept()
+	if err != nil {
+		return nil, fmt.Errorf("tcp: %w", err)
+	}
+	return newConn(c.(*net.TCPConn)), nil
+}
+
+func (l *listener) Addr() string {
+	return l.net.Addr().String()
+}
+
+func (l *listener) Close() error {
+	if err := l.net.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("tcp: %w", err)
+	}
+	return nil
+}
