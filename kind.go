@@ -99,17 +99,18 @@ func (k *kind[T]) encode(value T) (*bytes.Buffer, error) {
 func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
 	return func(s *core.Sub) core.Box {
 		return mailbox.New(mailbox.Options[Event[T]]{
-			Buffer:   o.buffer,
-			Take:     o.take,
-			Limit:    s.BacklogLimit(),
-			Missed:   func(ev *Event[T]) *uint64 { return &ev.Missed },
-			Stale:    func(ev *Event[T]) bool { return ev.back != nil && ev.back.Over() },
-			Lost:     lost[T],
-			Complete: s.Complete,
-			Finished: s.Finished,
-			Closing:  s.Closing(),
-			Go:       s.Go,
-			Defer:    s.Defer,
+			Buffer:     o.buffer,
+			Take:       o.take,
+			DropOldest: o.dropOldest,
+			Limit:      s.BacklogLimit(),
+			Missed:     func(ev *Event[T]) *uint64 { return &ev.Missed },
+			Stale:      func(ev *Event[T]) bool { return ev.back != nil && ev.back.Over() },
+			Lost:       lost[T],
+			Complete:   s.Complete,
+			Finished:   s.Finished,
+			Closing:    s.Closing(),
+			Go:         s.Go,
+			Defer:      s.Defer,
 		})
 	}
 }
@@ -140,9 +141,49 @@ func (k *kind[T]) Deliver(subs []*core.Sub, payload []byte, d *core.Delivery) {
 	}
 }
 
+// Gone implements [core.Kind].
+func (k *kind[T]) Gone(subs []*core.Sub, d *core.Delivery) {
+	k.push(subs, &Event[T]{Origin: d.Origin, Gone: true}, d)
+}
+
+// letter is an event that waits, or is kept.
+type letter[T any] struct {
+	kind    *kind[T]
+	value   T
+	payload []byte // encoded, if it was when the letter was made
+}
+
+// Payload implements [core.Body].
+func (l *letter[T]) Payload() ([]byte, error) {
+	if l.payload != nil {
+		return l.payload, nil
+	}
+	buf, err := l.kind.encode(l.value)
+	if err != nil {
+		return nil, err
+	}
+	defer recycle(buf)
+	return bytes.Clone(buf.Bytes()), nil
+}
+
+// Push implements [core.Body].
+func (l *letter[T]) Push(s *core.Sub, d *core.Delivery) {
+	if s.Spec.Kind == core.Kind(l.kind) {
+		l.kind.push([]*core.Sub{s}, &Event[T]{Value: l.value, Origin: d.Origin}, d)
+		return
+	}
+	payload, err := l.Payload()
+	if err != nil {
+		s.Unreadable(d.Origin, err)
+		return
+	}
+	s.Spec.Kind.Deliver([]*core.Sub{s}, payload, d)
+}
+
 // push hands ev to those of subs that it is for. It is generic to the end: an event that went
 // through an interface would cost an allocation.
 func (k *kind[T]) push(subs []*core.Sub, ev *Event[T], d *core.Delivery) {
+	ev.Key, ev.Missed = d.Key, d.Missed
 	for _, s := range subs {
 		if !d.For(s) {
 			continue
@@ -225,27 +266,35 @@ func (o *outlet[T]) push(value T, p *core.Publication) {
 func (o *outlet[T]) publishWaiting(
 	ctx context.Context, value T, p core.Publication, encoded bool,
 ) error {
-	if !encoded {
-		if err := p.Admit(ctx, o.kind.size(value)); err != nil {
+	size, payload := int64(0), []byte(nil)
+	if encoded {
+		buf, err := o.kind.encode(value)
+		if err != nil {
 			return err
 		}
+		defer recycle(buf)
+		if err := p.CheckSize(buf.Len()); err != nil {
+			return err
+		}
+		payload = buf.Bytes()
+		size = int64(len(payload)) + window.Overhead
+	} else {
+		size = o.kind.size(value)
+	}
+	if err := p.Admit(ctx, size); err != nil {
+		return err
+	}
+	defer p.End()
+	var body *letter[T]
+	return p.Hand(func() core.Body {
+		if body == nil {
+			body = &letter[T]{o.kind, value, bytes.Clone(payload)}
+		}
+		return body
+	}, func() {
 		o.push(value, &p)
-		p.End()
-		return nil
-	}
-	buf, err := o.kind.encode(value)
-	if err != nil {
-		return err
-	}
-	defer recycle(buf)
-	if err := p.CheckSize(buf.Len()); err != nil {
-		return err
-	}
-	if err := p.Admit(ctx, int64(buf.Len())+window.Overhead); err != nil {
-		return err
-	}
-	o.push(value, &p)
-	p.Send(buf.Bytes(), o.kind)
-	p.End()
-	return nil
+		if encoded {
+			p.Send(payload, o.kind)
+		}
+	})
 }

@@ -93,6 +93,20 @@ func NoWait() BroadcastOption {
 	return o
 }
 
+// Retain has the event kept as the latest of its type from this endpoint, for subscriptions
+// WithRetained that come later. It is forgotten when the endpoint ends or [Forget] is called. It
+// cannot be combined with To, Except and Internal.
+func Retain() BroadcastOption { return RetainKey("") }
+
+// RetainKey is Retain with a key of at most 255 bytes: the latest of each key is kept. An endpoint
+// may have 1,024 keys and 1 MiB of a type retained; beyond that Broadcast fails with
+// [ErrTooLarge]. A value counts with its encoded size and 128 bytes.
+func RetainKey(key string) BroadcastOption {
+	var o BroadcastOption
+	o.Broadcast.Retain, o.Key = true, key
+	return o
+}
+
 func merge(opts []BroadcastOption) (b core.Broadcast) {
 	for i := range opts {
 		o := &opts[i].Broadcast
@@ -102,6 +116,9 @@ func merge(opts []BroadcastOption) (b core.Broadcast) {
 		b.Internal = b.Internal || o.Internal
 		b.RequireSubscriber = b.RequireSubscriber || o.RequireSubscriber
 		b.NoWait = b.NoWait || o.NoWait
+		if o.Retain {
+			b.Retain, b.Key = true, o.Key
+		}
 	}
 	return b
 }
@@ -127,6 +144,15 @@ type SubscribeOption struct {
 	take    int
 	hasTake bool
 	onEnd   func(error)
+
+	concurrency    int
+	hasConcurrency bool
+	observe        bool
+	recover        bool
+	dropOldest     bool
+	retained       bool
+	group          string
+	hasGroup       bool
 }
 
 // From lets only events of these origins through; others are not even sent.
@@ -146,6 +172,35 @@ func Take(n int) SubscribeOption { return SubscribeOption{take: n, hasTake: true
 // is called as well when the subscription could not be made. A [context.CancelCauseFunc] fits.
 func OnEnd(f func(error)) SubscribeOption { return SubscribeOption{onEnd: f} }
 
+// Concurrency lets n handler calls run at once, which gives up their order. It has no meaning for
+// Stream, Events and WaitFor.
+func Concurrency(n int) SubscribeOption {
+	return SubscribeOption{concurrency: n, hasConcurrency: true}
+}
+
+// Observe receives without counting as a subscriber: requests do not wait for it and cannot be
+// answered by it, RequireSubscriber and Peers do not see it.
+func Observe() SubscribeOption { return SubscribeOption{observe: true} }
+
+// RecoverPanics makes a panic of the handler an error of the requester, if there is one, and a
+// line in the log ([log/slog]) with the stack. Without it a panic ends the program.
+func RecoverPanics() SubscribeOption { return SubscribeOption{recover: true} }
+
+// DropOldest never holds a publisher up: when the channel is full its oldest event is dropped, and
+// counted in Missed of one that is received later. It needs a Buffer of at least 1.
+func DropOldest() SubscribeOption { return SubscribeOption{dropOldest: true} }
+
+// Group makes the subscription compete with the others of the same event and group name, on all
+// endpoints: each event goes to one of them that has room. By default a member is given its next
+// event when it takes one; with Buffer(n) up to n more. What waits when a member ends goes to
+// another; what was on its way to it is not repeated. Internal events do not go to groups. Group
+// cannot be combined with DropOldest, WithRetained and Observe.
+func Group(name string) SubscribeOption { return SubscribeOption{group: name, hasGroup: true} }
+
+// WithRetained gets first what is retained of the type, then what follows, without a gap or a
+// double between the two; and an event with Gone set when a retained value ends.
+func WithRetained() SubscribeOption { return SubscribeOption{retained: true} }
+
 // defaultBuffer is small, so that a subscription costs little: what exceeds it is listed, at next
 // to no cost.
 const defaultBuffer = 16
@@ -157,7 +212,7 @@ func mergeSubscribe(opts []SubscribeOption) (SubscribeOption, error) {
 		all.from = concat(all.from, o.from)
 		all.hasFrom = all.hasFrom || o.hasFrom
 		if o.hasBuf {
-			all.buffer = o.buffer
+			all.buffer, all.hasBuf = o.buffer, true
 		}
 		if o.hasTake {
 			all.take, all.hasTake = o.take, true
@@ -165,6 +220,19 @@ func mergeSubscribe(opts []SubscribeOption) (SubscribeOption, error) {
 		if o.onEnd != nil {
 			all.onEnd = o.onEnd
 		}
+		if o.hasConcurrency {
+			all.concurrency, all.hasConcurrency = o.concurrency, true
+		}
+		all.observe = all.observe || o.observe
+		all.recover = all.recover || o.recover
+		all.dropOldest = all.dropOldest || o.dropOldest
+		all.retained = all.retained || o.retained
+		if o.hasGroup {
+			all.group, all.hasGroup = o.group, true
+		}
+	}
+	if all.hasGroup && !all.hasBuf {
+		all.buffer = 0 // nobody hoards
 	}
 	return all, all.check()
 }
@@ -177,6 +245,15 @@ func (o *SubscribeOption) check() error {
 		return fault.Errorf(fault.Denied, "Buffer(%d): a capacity cannot be negative", o.buffer)
 	case o.hasTake && o.take < 1:
 		return fault.Errorf(fault.Denied, "Take(%d): take at least one event", o.take)
+	case o.hasConcurrency && o.concurrency < 1:
+		return fault.Errorf(fault.Denied, "Concurrency(%d): at least one handler runs", o.concurrency)
+	case o.dropOldest && o.buffer == 0:
+		return fault.Errorf(fault.Denied, "DropOldest needs a Buffer of at least 1 to keep the latest in")
+	case o.hasGroup && (o.dropOldest || o.retained || o.observe):
+		return fault.Errorf(fault.Denied,
+			"Group cannot be combined with DropOldest, WithRetained or Observe")
+	case o.hasGroup:
+		return core.CheckName("a group", o.group)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/lahja-go/lahja/internal/core"
 	"github.com/lahja-go/lahja/internal/router"
 )
 
@@ -41,6 +42,23 @@ func (ep *Endpoint) Peers(ctx context.Context) (Peers, error) {
 func (ep *Endpoint) WaitUntil(ctx context.Context, cond func(Peers) bool) error {
 	return ep.core.WaitUntil(ctx, func(view []router.Peer) bool { return cond(toPeers(view)) })
 }
+
+// WatchPeers returns a channel of the endpoints that are attached: the present view, then the
+// latest after each change. Whoever does not read holds nobody up and misses only what is out of
+// date. The channel closes when ctx or the endpoint ends.
+func (ep *Endpoint) WatchPeers(ctx context.Context) <-chan Peers {
+	return core.WatchPeers(ctx, ep.core, toPeers)
+}
+
+// State is what an endpoint knows of its link to the bus; one in the bus's process is connected
+// until it ends. Resumes counts the times that a broken connection was resumed, Restarts those
+// that its session was lost and a new one begun; Err says why it is not connected.
+type State = core.State
+
+// WatchState returns a channel of the state of the endpoint's link to the bus: the present one,
+// then the latest after each change. It closes after the endpoint has ended and that was told, or
+// when ctx ends. Whoever does not read holds nobody up.
+func (ep *Endpoint) WatchState(ctx context.Context) <-chan State { return ep.core.WatchState(ctx) }
 
 // Present is the condition that endpoints of all these names are attached.
 func Present(names ...string) func(Peers) bool {

@@ -3,7 +3,10 @@ package lahja
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"log/slog"
+	"runtime/debug"
 
 	"github.com/lahja-go/lahja/internal/codec"
 	"github.com/lahja-go/lahja/internal/core"
@@ -74,16 +77,74 @@ func Request[Req, Resp any](
 		return resp, err
 	}
 	b := merge(opts)
-	call := ep.core.NewCall(ctx, response.Name())
+	call := ep.core.NewCall(ctx, response.Name(), false)
 	if err := o.publish(ctx, req, &b, call); err != nil {
 		call.Cancel()
 		return resp, err
 	}
-	answer, err := ep.core.Await(ctx, call)
+	answer, _, err := ep.core.Next(ctx, call)
 	if err != nil {
 		return resp, err
 	}
 	return valueOf[Resp](response, answer)
+}
+
+// Gather broadcasts req and yields one answer of each endpoint that gets the event now, in the
+// order in which they come. It ends when nobody is left who could answer. An endpoint that fails
+// or goes yields an error, with its name as the event's Origin. When there are no recipients, or
+// ctx or the endpoint ends, the last pair carries that error and no Origin. Leaving the loop
+// withdraws the request from those who have not answered. It may be ranged over once.
+func Gather[Req, Resp any](
+	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
+) iter.Seq2[Event[Resp], error] {
+	return func(yield func(Event[Resp], error) bool) {
+		response, call, err := gather[Req, Resp](ctx, ep, req, opts)
+		if err != nil {
+			yield(Event[Resp]{}, err)
+			return
+		}
+		defer call.Cancel()
+		for {
+			answer, last, err := ep.core.Next(ctx, call)
+			if last {
+				if !errors.Is(err, ErrResponderGone) {
+					yield(Event[Resp]{}, err)
+				}
+				return
+			}
+			ev := Event[Resp]{Origin: answer.Origin}
+			if err == nil {
+				ev.Value, err = valueOf[Resp](response, answer)
+			}
+			if !yield(ev, err) {
+				return
+			}
+		}
+	}
+}
+
+// gather broadcasts req as a call that collects answers.
+func gather[Req, Resp any](
+	ctx context.Context, ep *Endpoint, req Req, opts []BroadcastOption,
+) (*codec.Type, *core.Call, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	response, err := responseOf[Resp]()
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := outletOf[Req](ep)
+	if err != nil {
+		return nil, nil, err
+	}
+	b := merge(opts)
+	call := ep.core.NewCall(ctx, response.Name(), true)
+	if err := o.publish(ctx, req, &b, call); err != nil {
+		call.Cancel()
+		return nil, nil, err
+	}
+	return response, call, nil
 }
 
 // valueOf returns what an answer carries: the value itself, if it comes from this process.
@@ -164,7 +225,10 @@ func handle[T any](
 		return nil, err
 	}
 	spec := o.spec(k)
-	spec.Response, spec.Workers = response, 1
+	spec.Response, spec.Workers = response, max(1, o.concurrency)
+	if o.recover {
+		handler = recovering(handler)
+	}
 	spec.Work = func(s *core.Sub) { work(s, handler) }
 	sub, err := ep.core.Subscribe(ctx, spec, k.box(o))
 	if err != nil {
@@ -184,6 +248,24 @@ func work[T any](s *core.Sub, handler func(context.Context, Event[T])) {
 		if ev.back != nil {
 			ev.back.Done()
 		}
+	}
+}
+
+// recovering returns handler with its panics made errors.
+func recovering[T any](handler func(context.Context, Event[T])) func(context.Context, Event[T]) {
+	return func(ctx context.Context, ev Event[T]) {
+		defer func() {
+			reason := recover()
+			if reason == nil {
+				return
+			}
+			slog.Error("lahja: a handler panicked", "event", EventName[T](), "origin", ev.Origin,
+				"panic", reason, "stack", string(debug.Stack()))
+			if ev.back != nil {
+				_ = ev.back.Answer(core.Answer{Err: fmt.Errorf("the handler panicked: %v", reason)})
+			}
+		}()
+		handler(ctx, ev)
 	}
 }
 
@@ -279,6 +361,19 @@ func Fail[Req any](ctx context.Context, to Event[Req], err error) error {
 	return to.back.Answer(core.Answer{Err: err})
 }
 
+// Forget ends what ep has retained of T under key, which is empty for Retain: subscriptions
+// WithRetained get an event with Gone set. To forget what is not there is no error.
+func Forget[T any](ctx context.Context, ep *Endpoint, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	o, err := outletOf[T](ep)
+	if err != nil {
+		return err
+	}
+	return o.Forget(key)
+}
+
 func notRequest[Req any]() error {
 	return fault.Errorf(fault.NotRequest, "%s was broadcast, and nobody waits for an answer",
 		EventName[Req]())
@@ -295,7 +390,10 @@ func prepare[T any](opts []SubscribeOption) (*kind[T], SubscribeOption, error) {
 }
 
 func (o *SubscribeOption) spec(k named) core.Spec {
-	return core.Spec{Event: k.name(), Kind: k, From: o.from, OnEnd: o.onEnd}
+	return core.Spec{
+		Event: k.name(), Kind: k, From: o.from, OnEnd: o.onEnd, Observe: o.observe,
+		Group: o.group, Lossy: o.dropOldest, Retained: o.retained, Buffer: o.buffer,
+	}
 }
 
 type named interface {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,17 +14,20 @@ import (
 // Call is a request on one Node, from the moment it is routed until it is answered or nobody is
 // left who could. Its recipients are fixed when it is routed: endpoints of this Node and links.
 //
-//	routing ──Routed──▶ open ──answer, cancel, or nobody left──▶ over
+//	routing ──Routed──▶ open ──first answer, Cancel, or nobody left──▶ over
+//
+// One that gathers stays open when it is answered, until nobody is left.
 type Call struct {
 	ID       uint64
 	node     *Node
 	wanted   string // the name of the response's type
 	wantedID uint64 // its number on the links of this Node
 	deadline time.Time
+	gather   bool        // every recipient's answer is wanted
 	over     atomic.Bool // whoever still has it queued drops it
 
-	// Who asked: Result, or an endpoint elsewhere that has its own number for the call.
-	Result chan Answer // takes one Answer; nil for a call from elsewhere
+	// Who asked: an endpoint elsewhere that has its own number for the call, or, with nil, one of
+	// this Node.
 	peer   *peer
 	remote uint64
 
@@ -31,8 +35,10 @@ type Call struct {
 	routing  bool                  // recipients may still be added
 	asked    int                   // recipients there ever were
 	left     map[any]*Inbound      // those that may still answer: *Endpoint, or *peer with nil
-	refusal  *fault.RemoteError    // the last recipient's reason for not answering
+	refusals []*fault.RemoteError  // of recipients whose handlers answer with another type
 	handlers map[*handler]struct{} // that are running
+	answers  []Answer              // for one of this Node, not yet taken
+	more     chan struct{}         // one slot: answers has grown
 }
 
 // handler is a handler's run for a Call.
@@ -43,48 +49,68 @@ type handler struct {
 
 // Answer is how a call ends for who asked: a value of this process, an encoded one, or an error.
 type Answer struct {
-	Origin    string
-	Name      string // of the response's type; empty: Err is set
-	Value     any    // in this process; Encode makes it a payload for others
-	Encode    func() ([]byte, error)
-	Payload   []byte
-	Err       error
-	nobody    bool // Err is that nobody is left who could answer
-	cancelled bool // nobody waits any more
+	Origin  string
+	Name    string // of the response's type; empty: Err is set
+	Value   any    // in this process; Encode makes it a payload for others
+	Encode  func() ([]byte, error)
+	Payload []byte
+	Err     error
+
+	nobody    bool // the last one: nobody is left who could answer, and Err says why
+	cancelled bool // the last one: nobody waits any more
 }
 
-// NewCall starts a call of the endpoint, whose answer Await returns.
-func (ep *Endpoint) NewCall(ctx context.Context, wanted string) *Call {
+// NewCall starts a call of the endpoint, whose answers Next returns.
+func (ep *Endpoint) NewCall(ctx context.Context, wanted string, gather bool) *Call {
 	c := ep.node.newCall(wanted)
-	c.Result = make(chan Answer, 1)
+	c.gather = gather
 	c.deadline, _ = ctx.Deadline()
 	ep.node.register(c)
 	return c
 }
 
-// Await waits for the answer. It fails with the answer's error, or when ctx or the endpoint ends;
-// the call is then withdrawn.
-func (ep *Endpoint) Await(ctx context.Context, c *Call) (Answer, error) {
-	var ended error
-	select {
-	case a := <-c.Result:
-		return a, a.Err
-	case <-ctx.Done():
-		ended = ctx.Err()
-	case <-ep.closing:
-		ended = ep.Err()
+// Next waits for the next answer; a call that does not gather has one. It fails with the answer's
+// error, when nobody is left who could answer, or when ctx or the endpoint ends; the last two end
+// the call.
+func (ep *Endpoint) Next(ctx context.Context, c *Call) (a Answer, last bool, err error) {
+	for {
+		if a, ok := c.take(); ok {
+			return a, a.nobody || a.cancelled || !c.gather, a.Err
+		}
+		select {
+		case <-c.more:
+		case <-ctx.Done():
+			return ep.abandon(c, ctx.Err())
+		case <-ep.closing:
+			return ep.abandon(c, ep.Err())
+		}
 	}
+}
+
+// abandon withdraws a call for the reason err, unless an answer came at the same moment.
+func (ep *Endpoint) abandon(c *Call, err error) (Answer, bool, error) {
 	c.Cancel()
-	if a := <-c.Result; !a.cancelled { // it came at the same moment
-		return a, a.Err
+	if a, ok := c.take(); ok && !a.cancelled {
+		return a, true, a.Err
 	}
-	return Answer{}, ended
+	return Answer{}, true, err
+}
+
+func (c *Call) take() (a Answer, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.answers) == 0 {
+		return a, false
+	}
+	a = c.answers[0]
+	c.answers = c.answers[1:]
+	return a, true
 }
 
 func (n *Node) newCall(wanted string) *Call {
 	return &Call{
 		node: n, wanted: wanted, routing: true,
-		left: map[any]*Inbound{}, handlers: map[*handler]struct{}{},
+		left: map[any]*Inbound{}, handlers: map[*handler]struct{}{}, more: make(chan struct{}, 1),
 	}
 }
 
@@ -114,7 +140,7 @@ func (n *Node) partyGone(party any) {
 		if c.peer != nil && party == any(c.peer) {
 			c.Cancel()
 		}
-		c.gone(party, nil)
+		c.gone(party, fault.ResponderGone)
 	}
 }
 
@@ -124,6 +150,9 @@ func (c *Call) Over() bool { return c.over.Load() }
 // describe completes the frame of the call's event, and returns the name that goes with it.
 func (c *Call) describe(e *wire.Event) wire.Name {
 	e.Flags |= wire.FlagRequest
+	if c.gather && c.peer == nil && c.node.uplink != nil {
+		e.Flags |= wire.FlagGather
+	}
 	e.Call, e.Wanted = c.ID, c.wantedID
 	if !c.deadline.IsZero() {
 		left := (time.Until(c.deadline) + time.Microsecond - 1) / time.Microsecond
@@ -154,8 +183,22 @@ func (c *Call) add(p *peer) bool {
 	return true
 }
 
-// inbound makes the endpoint of s a recipient and returns what its handlers answer with.
+// addParcel makes an event that waits for a member a recipient, until a member takes its place.
+func (c *Call) addParcel(p *parcel) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over.Load() {
+		c.asked++
+		c.left[p] = nil
+	}
+}
+
+// inbound makes the endpoint of s a recipient, unless it only observes, and returns what its
+// handlers answer with.
 func (c *Call) inbound(s *Sub) *Inbound {
+	if s.Spec.Observe {
+		return &Inbound{call: c, endpoint: s.Endpoint, observer: true}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	in := c.left[s.Endpoint]
@@ -175,8 +218,9 @@ func (c *Call) refuse(s *Sub) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked++
-	c.refusal = fault.Remote(s.Endpoint.name, fault.Errorf(fault.UnexpectedResponse,
-		"it answers %s with %s, and %s is wanted", s.Spec.Event, s.Spec.Response, c.wanted))
+	c.refusals = append(c.refusals, fault.Remote(s.Endpoint.name, fault.Errorf(
+		fault.UnexpectedResponse, "it answers %s with %s, and %s is wanted",
+		s.Spec.Event, s.Spec.Response, c.wanted)))
 }
 
 // Routed ends the routing: no recipient is added any more.
@@ -186,18 +230,37 @@ func (c *Call) Routed() {
 	c.finishIfDeserted() // unlocks
 }
 
-// gone says that a recipient does not answer any more; refusal says why, if there is a reason.
-func (c *Call) gone(party any, refusal *fault.RemoteError) {
+// gone says that a recipient does not answer any more, and why: ResponderGone, what it said
+// itself, or with nil what need not be told.
+func (c *Call) gone(party any, reason error) {
 	c.mu.Lock()
 	if _, counts := c.left[party]; !counts {
 		c.mu.Unlock()
 		return
 	}
 	delete(c.left, party)
-	if refusal != nil {
-		c.refusal = refusal
+	var refusal *fault.RemoteError
+	switch {
+	case errors.As(reason, &refusal):
+		c.refusals = append(c.refusals, refusal)
+	case reason != nil && c.gather:
+		name := partyName(party)
+		c.collectLocked(Answer{Origin: name,
+			Err: fault.Errorf(fault.ResponderGone, "endpoint %q has not answered", name)})
 	}
 	c.finishIfDeserted() // unlocks
+}
+
+func partyName(party any) string {
+	switch p := party.(type) {
+	case *Endpoint:
+		return p.name
+	case *peer:
+		if p.party != nil {
+			return p.party.Name
+		}
+	}
+	return "" // the bus, or a group
 }
 
 // finishIfDeserted ends the call when nobody is left who could answer, and unlocks.
@@ -206,20 +269,22 @@ func (c *Call) finishIfDeserted() {
 		c.mu.Unlock()
 		return
 	}
-	var err error
+	last := Answer{Err: fault.ResponderGone, nobody: true}
 	switch {
 	case c.asked == 0:
-		err = fault.NoSubscribers
-	case c.refusal != nil:
-		err = c.refusal
-	default:
-		err = fault.ResponderGone
+		last.Err = fault.NoSubscribers
+	case c.gather:
+		for _, r := range c.refusals {
+			c.collectLocked(Answer{Origin: r.Endpoint, Err: r})
+		}
+	case len(c.refusals) > 0:
+		last.Err = c.refusals[len(c.refusals)-1]
 	}
-	c.finish(Answer{Err: err, nobody: true}, nil) // unlocks
+	c.finish(last, nil) // unlocks
 }
 
-// answer passes on the first answer, which is the last. It fails when it comes too late, or from
-// one who was not asked.
+// answer passes on an answer: the first, or with gather each. It fails when it comes too late, or
+// from one who was not asked.
 func (c *Call) answer(party any, a Answer) error {
 	c.mu.Lock()
 	_, counts := c.left[party]
@@ -229,8 +294,36 @@ func (c *Call) answer(party any, a Answer) error {
 			"the request has been answered, has ended, or was never this endpoint's to answer")
 	}
 	delete(c.left, party)
+	if c.gather {
+		c.collectLocked(a)
+		c.finishIfDeserted() // unlocks
+		return nil
+	}
 	c.finish(a, party) // unlocks
 	return nil
+}
+
+// pass passes on one answer of several that come over the same link.
+func (c *Call) pass(p *peer, a Answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, counts := c.left[p]; counts {
+		c.collectLocked(a)
+	}
+}
+
+// collectLocked passes on one answer of several. It is queued under the lock, so that the end of
+// the call does not overtake it.
+func (c *Call) collectLocked(a Answer) {
+	if c.peer != nil {
+		c.peer.sendAnswer(c.remote, a, false)
+		return
+	}
+	c.answers = append(c.answers, a)
+	select {
+	case c.more <- struct{}{}:
+	default:
+	}
 }
 
 // Cancel ends the call for who asked: nobody waits for an answer any more.
@@ -262,18 +355,21 @@ func (c *Call) finish(a Answer, by any) {
 			p.cancel(c.ID)
 		}
 	}
-	if c.Result != nil {
-		c.Result <- a
-	} else {
+	if c.peer != nil {
 		c.peer.answered(c, a)
+		return
 	}
+	c.mu.Lock()
+	c.collectLocked(a)
+	c.mu.Unlock()
 }
 
 // Inbound is a request as one of its recipients has it: the way back.
 type Inbound struct {
 	call     *Call
 	endpoint *Endpoint
-	open     int // subscriptions that may still answer; guarded by call.mu
+	observer bool // it does not count
+	open     int  // subscriptions that may still answer; guarded by call.mu
 }
 
 // Wanted is the name of the response's type.
@@ -295,7 +391,7 @@ func (in *Inbound) Answer(a Answer) error {
 	if a.Err != nil {
 		a.Err = fault.Remote(a.Origin, a.Err)
 	}
-	if in.call.Result == nil && a.Err == nil {
+	if in.call.peer != nil && a.Err == nil {
 		var err error
 		if a.Payload, err = a.Encode(); err != nil {
 			return err
@@ -306,13 +402,16 @@ func (in *Inbound) Answer(a Answer) error {
 
 // Done says that one subscription of the recipient has handled the request and will not answer.
 func (in *Inbound) Done() {
+	if in.observer {
+		return
+	}
 	c := in.call
 	c.mu.Lock()
 	in.open--
 	last := in.open == 0
 	c.mu.Unlock()
 	if last {
-		c.gone(in.endpoint, nil)
+		c.gone(in.endpoint, fault.ResponderGone)
 	}
 }
 

@@ -150,6 +150,7 @@ func Connect(ctx context.Context, name string, cfg Config, conn Conn) (*Endpoint
 		conn.Close()
 		return nil, err
 	}
+	n.self = ep.party
 	n.tasks.start(func() { n.uplink.run(ep) })
 	return ep, nil
 }

@@ -23,6 +23,8 @@ func (p *peer) fromEndpoint(f wire.Frame) (known bool, err error) {
 		return true, p.asked(f.Body)
 	case wire.TypeWatch:
 		return true, p.watch(f.Body)
+	case wire.TypeForget:
+		return true, p.forget(f.Body)
 	}
 	return false, nil
 }
@@ -35,8 +37,8 @@ func (p *peer) subscribed(body []byte) error {
 		return err
 	}
 	answer := wire.Subscribed{ID: m.ID}
-	if m.Group != "" || m.Retained || m.DropOldest || m.Observe {
-		answer.Code, answer.Message = string(fault.Denied), "this bus does not know the option"
+	if err := checkSubscribe(&m); err != nil {
+		answer.Code, answer.Message = string(fault.CodeOf(err)), err.Error()
 	} else if err := p.add(&m); err != nil {
 		return err
 	}
@@ -46,21 +48,65 @@ func (p *peer) subscribed(body []byte) error {
 	return nil
 }
 
+func checkSubscribe(m *wire.Subscribe) error {
+	if m.Group == "" {
+		return nil
+	}
+	if m.DropOldest || m.Retained || m.Observe {
+		return fault.Errorf(fault.Denied, "a member of a group takes part in no other way")
+	}
+	return CheckName("a group", m.Group)
+}
+
+// add adds a subscription: served directly, or by a post of its own or of its group.
 func (p *peer) add(m *wire.Subscribe) error {
 	if m.Event == "" || len(m.Event) > wire.MaxName {
 		return fmt.Errorf("a subscription to an event with a name of %d bytes", len(m.Event))
 	}
+	s := &router.Sub{ID: m.ID, Party: p.party, Event: m.Event, From: m.From, Observe: m.Observe}
+	t := p.node.topic(m.Event)
+	var own *post
+	switch served := (&member{entry: s, peer: p, retained: m.Retained}); {
+	case m.Group != "":
+		served.room = 1
+		s.Ref = served
+	case m.DropOldest || m.Retained:
+		own = &post{peer: p}
+		served.room = pacedRoom
+		if m.DropOldest {
+			own.drop = int(min(max(m.Room, 1), pacedRoom))
+		}
+		own.join(served)
+		s.Ref = served
+	}
+	if m.Retained {
+		t.kept.mu.Lock()
+		defer t.kept.mu.Unlock()
+		t.kept.replayLocked(t, p.party.Name, func(d *Delivery, body Body, size int64) {
+			own.offer(d, body, size, wire.FlagRetained)
+		})
+	}
+	return p.register(s, t, m.Group)
+}
+
+// pacedRoom is how many events a subscription elsewhere may have on its way that is served by a
+// post of its own. It is large, so that only one whose process does not read is paced by it.
+const pacedRoom = 512
+
+func (p *peer) register(s *router.Sub, t *Topic, group string) error {
 	n := p.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.table.Find(p.party.Name) != p.party {
 		return nil // it is leaving
 	}
-	s := &router.Sub{ID: m.ID, Party: p.party, Event: m.Event, From: m.From}
 	if !n.table.Add(s) {
-		return fmt.Errorf("a second subscription with the number %d", m.ID)
+		return fmt.Errorf("a second subscription with the number %d", s.ID)
 	}
-	n.topicLocked(m.Event).route.Store(nil)
+	if group != "" {
+		t.groupLocked(group).join(s.Ref.(*member))
+	}
+	t.route.Store(nil)
 	n.changedLocked(p.party.Name)
 	return nil
 }
@@ -72,11 +118,28 @@ func (p *peer) unsubscribed(body []byte) error {
 	}
 	n := p.node
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if s := n.table.Remove(p.party, m.ID); s != nil {
-		n.topicLocked(s.Event).route.Store(nil)
-		n.changedLocked(p.party.Name)
+	s := n.table.Remove(p.party, m.ID)
+	if s == nil {
+		n.mu.Unlock()
+		return nil
 	}
+	t := n.topicLocked(s.Event)
+	t.route.Store(nil)
+	n.changedLocked(p.party.Name)
+	n.mu.Unlock()
+	if served, posted := s.Ref.(*member); posted {
+		served.quit(t)
+	}
+	return nil
+}
+
+// forget ends what the endpoint has retained under a key.
+func (p *peer) forget(body []byte) error {
+	var m wire.Forget
+	if err := wire.ParseControl(body, &m); err != nil {
+		return err
+	}
+	p.node.topic(m.Event).forget(p.party.Name, p.party.ID, m.Key)
 	return nil
 }
 

@@ -50,6 +50,7 @@ type Node struct {
 	calls     map[uint64]*Call
 	peers     map[*peer]struct{} // links to endpoints elsewhere
 	uplink    *peer              // the link to the bus; nil on the bus itself
+	self      *router.Party      // the endpoint of an uplink
 	lastID    uint64             // of topics, parties, subscriptions and calls
 	closed    bool               // no endpoint may join
 	changed   chan struct{}      // closed at the next change of presence; nil: nobody waits
@@ -116,14 +117,36 @@ func (n *Node) joinLocked(name string, ref any) (*router.Party, error) {
 // leave removes a party and tells who knows of it.
 func (n *Node) leave(p *router.Party) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, event := range n.table.Leave(p) {
-		n.topicLocked(event).route.Store(nil)
+	subs := n.table.Leave(p)
+	for _, s := range subs {
+		n.topicLocked(s.Event).route.Store(nil)
 	}
 	n.changedLocked(p.Name)
+	topics := make([]*Topic, 0, len(n.topics))
+	for _, t := range n.topics {
+		topics = append(topics, t)
+	}
+	n.mu.Unlock()
+	for _, s := range subs {
+		if m, posted := s.Ref.(*member); posted {
+			m.quit(n.topic(s.Event))
+		}
+	}
+	for _, t := range topics {
+		t.forgetAll(p.Name)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for peer := range n.peers {
 		peer.link.Retire(p.ID)
 	}
+}
+
+// topic returns the topic of that name, and makes it if need be.
+func (n *Node) topic(name string) *Topic {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.topicLocked(name)
 }
 
 // changedLocked wakes those who watch presence.
@@ -145,7 +168,10 @@ func (n *Node) topicLocked(name string) *Topic {
 		if n.uplink != nil {
 			limit = 0 // until the bus grants more: one event at a time
 		}
-		t = &Topic{ID: n.nextLocked(), Name: name, node: n, Pool: window.NewPool(limit)}
+		t = &Topic{
+			ID: n.nextLocked(), Name: name, node: n, Pool: window.NewPool(limit),
+			groups: map[string]*post{},
+		}
 		n.topics[name] = t
 	}
 	return t

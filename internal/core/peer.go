@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -184,9 +185,9 @@ func (p *peer) inlet(number uint64) (*inlet, error) {
 
 // onlyUp and onlyDown are the flags that mean something in one direction alone.
 const (
-	onlyUp    = wire.FlagTo | wire.FlagExcept
-	onlyDown  = wire.FlagOrigin
-	eitherWay = wire.FlagPrompt | wire.FlagRequest
+	onlyUp    = wire.FlagTo | wire.FlagExcept | wire.FlagGather | wire.FlagRetain
+	onlyDown  = wire.FlagOrigin | wire.FlagTarget | wire.FlagMissed | wire.FlagRetained | wire.FlagGone
+	eitherWay = wire.FlagPrompt | wire.FlagRequest | wire.FlagKey
 )
 
 // event delivers an event of the peer.
@@ -200,7 +201,7 @@ func (p *peer) event(body []byte) error {
 		return err
 	}
 	d := &p.delivery
-	*d = Delivery{Topic: in.topic}
+	*d = Delivery{Topic: in.topic, Key: e.Key, Missed: e.Missed}
 	defer func() { p.delivery = Delivery{} }()
 	if p.party == nil {
 		err = p.originOf(&e, d)
@@ -217,15 +218,61 @@ func (p *peer) event(body []byte) error {
 			return err
 		}
 	}
-	r := in.topic.Route()
-	for _, g := range r.Groups {
-		g.Kind.Deliver(g.Subs, e.Payload, d)
+	if e.Flags&wire.FlagRetain != 0 {
+		err = p.retain(&e, d, size)
+	} else {
+		p.route(&e, d, size)
 	}
-	r.forward(e.Payload, d, p)
 	d.Flight.Drop()
 	if d.Call != nil {
 		d.Call.Routed()
 	}
+	return err
+}
+
+// route hands an event to everyone who gets it. The payload is copied only if it has to wait.
+func (p *peer) route(e *wire.Event, d *Delivery, size int64) {
+	if e.Flags&wire.FlagTarget != 0 {
+		p.target(e, d)
+		return
+	}
+	r := d.Topic.Route()
+	for _, g := range r.Groups {
+		g.Kind.Deliver(g.Subs, e.Payload, d)
+	}
+	r.forward(e.Payload, d, p)
+	if len(r.posts) > 0 {
+		r.offer(encoded(bytes.Clone(e.Payload)), size, d, p)
+	}
+}
+
+// target hands an event to the one subscription that it is for.
+func (p *peer) target(e *wire.Event, d *Delivery) {
+	p.node.mu.Lock()
+	entry := p.node.table.Sub(p.node.self, e.Target)
+	p.node.mu.Unlock()
+	if entry == nil {
+		return // it has ended meanwhile
+	}
+	d.fromBus = false
+	s := entry.Ref.(*Sub)
+	if e.Flags&wire.FlagGone != 0 {
+		s.Spec.Kind.Gone([]*Sub{s}, d)
+	} else {
+		s.Spec.Kind.Deliver([]*Sub{s}, e.Payload, d)
+	}
+}
+
+// retain keeps an event of an endpoint and hands it to everyone who gets it.
+func (p *peer) retain(e *wire.Event, d *Delivery, size int64) error {
+	k := &d.Topic.kept
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.fitsLocked(d, size); err != nil {
+		return err
+	}
+	k.putLocked(d, encoded(bytes.Clone(e.Payload)), size)
+	p.route(e, d, size)
 	return nil
 }
 
@@ -238,13 +285,15 @@ func (p *peer) originOf(e *wire.Event, d *Delivery) error {
 	if !known {
 		return fmt.Errorf("an event of an origin with the number %d, which has no name", e.Origin)
 	}
-	d.Origin = origin
+	d.Origin, d.fromBus = origin, true
 	return nil
 }
 
 // admit checks an event of an endpoint, and counts it.
 func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet) error {
-	if e.Flags&^(onlyUp|eitherWay) != 0 {
+	if e.Flags&^(onlyUp|eitherWay) != 0 ||
+		e.Flags&wire.FlagRequest != 0 && e.Flags&(wire.FlagRetain|wire.FlagKey) != 0 ||
+		e.Flags&wire.FlagGather != 0 && e.Flags&wire.FlagRequest == 0 {
 		return fmt.Errorf("an event of an endpoint with the flags %#x", uint64(e.Flags))
 	}
 	d.Origin, d.originID = p.party.Name, p.party.ID
@@ -262,7 +311,7 @@ func (p *peer) request(e *wire.Event) (*Call, error) {
 		return nil, fmt.Errorf("a request for a response with the number %d, which has no name", e.Wanted)
 	}
 	c := p.node.newCall(wanted)
-	c.peer, c.remote = p, e.Call
+	c.peer, c.remote, c.gather = p, e.Call, e.Flags&wire.FlagGather != 0
 	if e.Remaining > 0 {
 		left := time.Duration(min(e.Remaining, uint64(maxRemaining/time.Microsecond)))
 		c.deadline = time.Now().Add(left * time.Microsecond)
@@ -286,24 +335,31 @@ func (p *peer) answered(c *Call, a Answer) {
 	p.mu.Lock()
 	delete(p.requests, c.remote)
 	p.mu.Unlock()
-	var said *fault.RemoteError
-	errors.As(a.Err, &said)
 	switch {
 	case a.cancelled:
-	case a.Err == nil:
-		r := wire.Reply{Call: c.remote, Final: true, Origin: a.Origin, Name: a.Name, Payload: a.Payload}
-		p.link.SendAhead(func(dst []byte) []byte { return wire.AppendReply(dst, &r) })
 	case a.nobody:
 		e := wire.End{Call: c.remote, Code: string(fault.CodeOf(a.Err)), Message: a.Err.Error()}
-		if said != nil {
+		var said *fault.RemoteError
+		if errors.As(a.Err, &said) {
 			e.Origin, e.Message = said.Endpoint, said.Message
 		}
 		p.link.Send(func(dst []byte) []byte { return wire.AppendEnd(dst, e) })
-	case said != nil:
-		r := wire.Reply{Call: c.remote, Final: true, Origin: said.Endpoint,
-			Code: string(said.Code), Message: said.Message}
-		p.link.SendAhead(func(dst []byte) []byte { return wire.AppendReply(dst, &r) })
+	default:
+		p.sendAnswer(c.remote, a, true)
 	}
+}
+
+// sendAnswer tells the peer an answer to the call that it knows by that number.
+func (p *peer) sendAnswer(remote uint64, a Answer, final bool) {
+	r := wire.Reply{Call: remote, Final: final, Origin: a.Origin, Name: a.Name, Payload: a.Payload}
+	var said *fault.RemoteError
+	switch {
+	case errors.As(a.Err, &said):
+		r.Origin, r.Code, r.Message = said.Endpoint, string(said.Code), said.Message
+	case a.Err != nil:
+		r.Gone = true
+	}
+	p.link.SendAhead(func(dst []byte) []byte { return wire.AppendReply(dst, &r) })
 }
 
 // reply takes an answer to a call of this Node.
@@ -321,6 +377,8 @@ func (p *peer) reply(body []byte) error {
 	}
 	a := Answer{Origin: r.Origin, Name: r.Name}
 	switch {
+	case r.Gone:
+		a.Err = fault.Errorf(fault.ResponderGone, "endpoint %q has not answered", r.Origin)
 	case r.Name == "":
 		a.Err = &fault.RemoteError{Endpoint: r.Origin, Code: fault.Code(r.Code), Message: r.Message}
 	case r.Name != c.wanted:
@@ -328,7 +386,11 @@ func (p *peer) reply(body []byte) error {
 	default:
 		a.Payload = append([]byte(nil), r.Payload...)
 	}
-	c.answer(p, a) // too late is no fault of the peer
+	if p.party == nil && c.gather {
+		c.pass(p, a)
+	} else {
+		c.answer(p, a) // too late is no fault of the peer
+	}
 	return nil
 }
 
@@ -349,11 +411,19 @@ func (p *peer) end(body []byte) error {
 	case fault.NoSubscribers:
 		c.none(p)
 	case "", fault.ResponderGone:
-		c.gone(p, nil)
+		c.gone(p, p.silence())
 	default:
 		c.gone(p, &fault.RemoteError{Endpoint: e.Origin, Code: code, Message: e.Message})
 	}
 	return nil
+}
+
+// silence is why the peer does not answer. The bus has said before who of its endpoints do not.
+func (p *peer) silence() error {
+	if p.party == nil {
+		return nil
+	}
+	return fault.ResponderGone
 }
 
 // cancelled ends a call that the peer has made.

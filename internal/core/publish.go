@@ -15,12 +15,14 @@ type Broadcast struct {
 	Internal          bool
 	RequireSubscriber bool
 	NoWait            bool
+	Retain            bool
+	Key               string
 }
 
 // Plain reports whether b asks for nothing special.
 func (b *Broadcast) Plain() bool {
 	return !b.Filter.HasTo && b.Filter.Except == nil &&
-		!b.Internal && !b.RequireSubscriber && !b.NoWait
+		!b.Internal && !b.RequireSubscriber && !b.NoWait && !b.Retain
 }
 
 func (b *Broadcast) check() error {
@@ -31,6 +33,12 @@ func (b *Broadcast) check() error {
 	case b.RequireSubscriber && b.NoWait:
 		return fault.Errorf(fault.Denied,
 			"RequireSubscriber and NoWait contradict each other: the bus has to be asked first")
+	case b.Retain && (b.Internal || b.Filter.HasTo || b.Filter.Except != nil):
+		return fault.Errorf(fault.Denied,
+			"what is retained is for everyone: Retain and Internal, To or Except contradict each other")
+	case len(b.Key) > wire.MaxName:
+		return fault.Errorf(fault.Denied, "a key of %d bytes, where %d are allowed: %.32q…",
+			len(b.Key), wire.MaxName, b.Key)
 	}
 	return nil
 }
@@ -48,6 +56,7 @@ type Publication struct {
 
 	outlet *Outlet
 	noWait bool
+	retain bool
 	uplink *peer // it goes to the bus; nil: it does not
 }
 
@@ -68,7 +77,7 @@ func (o *Outlet) Begin(ctx context.Context, b *Broadcast, p *Publication) error 
 	if err := b.check(); err != nil {
 		return err
 	}
-	p.Filter = b.Filter
+	p.Filter, p.retain, p.Key = b.Filter, b.Retain, b.Key
 	if b.Internal {
 		p.only, p.uplink = ep, nil
 	}
@@ -116,15 +125,45 @@ func (p *Publication) noSubscribers() error {
 // Encoded reports whether somebody needs the event in its encoded form: an endpoint elsewhere, or
 // a subscription here to the same event by another Go type.
 func (p *Publication) Encoded(kind Kind) bool {
-	if p.uplink != nil || len(p.Route.links) > 0 && p.only == nil {
-		return true
+	if p.uplink != nil || p.retain || p.only == nil && p.Route.encodes() {
+		return true // what is retained may be wanted elsewhere at any time
 	}
 	return len(p.Route.Groups) > 1 || len(p.Route.Groups) == 1 && p.Route.Groups[0].Kind != kind
 }
 
 // Waits reports whether Admit has to be called: when the event leaves the process, or something
 // that the endpoint broadcast before has not been taken yet.
-func (p *Publication) Waits(encoded bool) bool { return encoded || !p.account.Idle() }
+func (p *Publication) Waits(encoded bool) bool {
+	return encoded || len(p.Route.posts) > 0 || !p.account.Idle()
+}
+
+// Hand calls push and then send, which hand the event over. One that is to be retained is kept
+// first; that fails when the endpoint has too much retained, and then nobody has got it.
+func (p *Publication) Hand(body func() Body, push func()) error {
+	if !p.retain {
+		push()
+		p.post(body)
+		return nil
+	}
+	k := &p.Topic.kept
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.fitsLocked(&p.Delivery, p.Flight.Size); err != nil {
+		return err
+	}
+	k.putLocked(&p.Delivery, body(), p.Flight.Size)
+	p.Route = p.Topic.Route() // who has come meanwhile either has it from there or is in here
+	push()
+	p.post(body)
+	return nil
+}
+
+// post offers the event to where events wait for room.
+func (p *Publication) post(body func() Body) {
+	if len(p.Route.posts) > 0 && p.only == nil {
+		p.Route.offer(body(), p.Flight.Size, &p.Delivery, nil)
+	}
+}
 
 // Admit waits until there is room for an event of size bytes in the window of its endpoint and
 // type. Once it has returned nil nothing can fail any more.
@@ -186,6 +225,10 @@ func (p *Publication) sendUp(payload []byte) {
 		e.Flags |= wire.FlagExcept
 		e.Except = p.Filter.Except
 	}
+	if p.retain {
+		e.Flags |= wire.FlagRetain
+	}
+	p.mark(&e)
 	name := wire.Name{Number: p.Topic.ID, Name: p.Topic.Name}
 	wanted := name
 	if p.Call != nil {

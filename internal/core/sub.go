@@ -16,10 +16,19 @@ type Spec struct {
 	Kind     Kind
 	From     []string
 	Response string      // what its handlers answer; empty: no matter
+	Observe  bool        // it does not count as a subscriber
+	Group    string      // it competes with the others of the group; empty: it does not
+	Lossy    bool        // its mailbox drops the oldest event for a new one
+	Retained bool        // it gets what is kept first
+	Buffer   int         // of its mailbox
 	Workers  int         // goroutines that run Work
 	Work     func(*Sub)  // takes from the mailbox until its channel is closed
 	OnEnd    func(error) // of the user
 }
+
+// posted reports whether a bus elsewhere serves such a subscription apart from others, each event
+// addressed to it.
+func (s *Spec) posted() bool { return s.Group != "" || s.Lossy || s.Retained }
 
 // Box is the mailbox of a Sub.
 type Box interface {
@@ -104,17 +113,42 @@ func (ep *Endpoint) add(s *Sub) error {
 	}
 	ep.subs[s] = struct{}{}
 	ep.mu.Unlock()
+	if s.Spec.Retained {
+		t := ep.node.topic(s.Spec.Event)
+		t.kept.mu.Lock()
+		defer t.kept.mu.Unlock()
+		t.kept.replayLocked(t, "", func(d *Delivery, body Body, size int64) {
+			pushOwn(s, d, body, size)
+		})
+	}
+	return ep.register(s)
+}
+
+func (ep *Endpoint) register(s *Sub) error {
 	n := ep.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s.ID = n.nextLocked()
 	s.entry = &router.Sub{
-		ID: s.ID, Party: ep.party, Event: s.Spec.Event, From: s.Spec.From, Ref: s,
+		ID: s.ID, Party: ep.party, Event: s.Spec.Event, From: s.Spec.From,
+		Observe: s.Spec.Observe, Ref: s,
+	}
+	t := n.topicLocked(s.Spec.Event)
+	s.mu.Lock()
+	ended := s.ended // what was kept may have been all that it wanted
+	s.mu.Unlock()
+	if ended {
+		return nil
 	}
 	if !n.table.Add(s.entry) {
 		return ep.Err()
 	}
-	n.topicLocked(s.Spec.Event).route.Store(nil)
+	if s.Spec.Group != "" && n.uplink == nil {
+		m := &member{entry: s.entry, own: s, room: 1}
+		t.groupLocked(s.Spec.Group).join(m)
+		s.entry.Ref = m
+	}
+	t.route.Store(nil)
 	n.changedLocked(ep.name)
 	return nil
 }
@@ -123,13 +157,20 @@ func (ep *Endpoint) add(s *Sub) error {
 func (ep *Endpoint) remove(s *Sub) {
 	n := ep.node
 	n.mu.Lock()
-	known := n.table.Remove(ep.party, s.ID) != nil
-	if known {
-		n.topicLocked(s.Spec.Event).route.Store(nil)
+	t := n.topicLocked(s.Spec.Event)
+	entry := n.table.Remove(ep.party, s.ID)
+	if entry != nil {
+		t.route.Store(nil)
 		n.changedLocked(ep.name)
 	}
 	n.mu.Unlock()
-	if known && n.uplink != nil {
+	if entry == nil {
+		return
+	}
+	if m, posted := entry.Ref.(*member); posted {
+		m.quit(t)
+	}
+	if n.uplink != nil {
 		n.uplink.unsubscribe(s.ID)
 	}
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/lahja-go/lahja/internal/router"
@@ -14,14 +15,18 @@ type Topic struct {
 	Name string
 	Pool *window.Pool
 
-	node  *Node
-	route atomic.Pointer[Route] // nil: to be made anew; set under node.mu
+	node   *Node
+	route  atomic.Pointer[Route] // nil: to be made anew; set under node.mu
+	groups map[string]*post      // guarded by node.mu
+	kept   kept
 }
 
 // Route says who gets events of a topic. It does not change; a new one takes its place.
 type Route struct {
-	Groups []Group // the subscriptions of this process
-	links  []interest
+	Groups   []Group    // the subscriptions of this process that are served directly
+	links    []interest // the endpoints elsewhere that are
+	posts    []*post    // where events wait for room
+	retained []*post    // those of posts whose member wants what is kept
 }
 
 // Group is the subscriptions of one Go type. Almost always there is one.
@@ -32,22 +37,23 @@ type Group struct {
 
 // interest is what an endpoint elsewhere wants of a topic.
 type interest struct {
-	peer     *peer
-	subs     []*router.Sub
-	all      bool // at least one of them wants all origins
-	counting bool // at least one of them counts as a subscriber
+	peer *peer
+	subs []*router.Sub
+	all  bool // at least one of them counts as a subscriber and wants all origins
 }
 
-func (i *interest) accepts(origin string) bool {
+// accepts reports whether events of origin are wanted, and whether by one who counts as a
+// subscriber.
+func (i *interest) accepts(origin string) (wanted, counting bool) {
 	if i.all {
-		return true
+		return true, true
 	}
 	for _, s := range i.subs {
 		if s.Accepts(origin) {
-			return true
+			wanted, counting = true, counting || !s.Observe
 		}
 	}
-	return false
+	return wanted, counting
 }
 
 // Kind is what the typed shell knows of one Go type. Kinds are compared by ==.
@@ -55,6 +61,9 @@ type Kind interface {
 	// Deliver decodes payload once and pushes it to those of subs that d is for. The subs are of
 	// this Kind.
 	Deliver(subs []*Sub, payload []byte, d *Delivery)
+
+	// Gone pushes to those of subs that d is for that what was kept has ended.
+	Gone(subs []*Sub, d *Delivery)
 }
 
 // Route returns who gets events of t at this moment.
@@ -76,6 +85,10 @@ func makeRoute(subs []*router.Sub) *Route {
 	r := &Route{}
 	links := map[*peer]int{}
 	for _, s := range subs {
+		if m, posted := s.Ref.(*member); posted {
+			r.addPost(m)
+			continue
+		}
 		switch ref := s.Party.Ref.(type) {
 		case *Endpoint:
 			r.addOwn(s.Ref.(*Sub))
@@ -88,14 +101,26 @@ func makeRoute(subs []*router.Sub) *Route {
 			}
 			in := &r.links[i]
 			in.subs = append(in.subs, s)
-			in.all = in.all || s.From == nil
-			in.counting = in.counting || !s.Observe
+			in.all = in.all || s.From == nil && !s.Observe
 		}
 	}
 	return r
 }
 
+func (r *Route) addPost(m *member) {
+	if slices.Contains(r.posts, m.post) {
+		return
+	}
+	r.posts = append(r.posts, m.post)
+	if m.retained {
+		r.retained = append(r.retained, m.post)
+	}
+}
+
 func (r *Route) addOwn(s *Sub) {
+	if s.Spec.Group != "" {
+		return // elsewhere than at the bus: only the bus chooses among a group
+	}
 	for i := range r.Groups {
 		if r.Groups[i].Kind == s.Spec.Kind {
 			r.Groups[i].Subs = append(r.Groups[i].Subs, s)
@@ -110,7 +135,7 @@ func (r *Route) recipients(d *Delivery, not *peer) int {
 	count := 0
 	for _, g := range r.Groups {
 		for _, s := range g.Subs {
-			if d.allows(s) {
+			if !s.Spec.Observe && d.allows(s) {
 				count++
 			}
 		}
@@ -118,10 +143,17 @@ func (r *Route) recipients(d *Delivery, not *peer) int {
 	if d.only != nil {
 		return count
 	}
+	for _, p := range r.posts {
+		if p.peer == nil || p.peer != not {
+			if _, counts := p.wants(d); counts {
+				count++
+			}
+		}
+	}
 	for i := range r.links {
 		in := &r.links[i]
-		if in.peer != not && in.counting && d.Filter.Selects(in.peer.party.Name) &&
-			in.accepts(d.Origin) {
+		if _, counts := in.accepts(d.Origin); counts && in.peer != not &&
+			d.Filter.Selects(in.peer.party.Name) {
 			count++
 		}
 	}
@@ -133,16 +165,18 @@ func (r *Route) recipients(d *Delivery, not *peer) int {
 func (r *Route) forward(payload []byte, d *Delivery, not *peer) {
 	for i := range r.links {
 		in := &r.links[i]
-		if in.peer == not || !d.Filter.Selects(in.peer.party.Name) || !in.accepts(d.Origin) {
+		wants, counts := in.accepts(d.Origin)
+		if !wants || in.peer == not || !d.Filter.Selects(in.peer.party.Name) {
 			continue
 		}
 		e := wire.Event{Flags: wire.FlagOrigin, Name: d.Topic.ID, Origin: d.originID, Payload: payload}
 		if d.Flight.Prompt {
 			e.Flags |= wire.FlagPrompt
 		}
+		d.mark(&e)
 		wanted := wire.Name{Number: d.Topic.ID, Name: d.Topic.Name}
 		if d.Call != nil {
-			if in.counting && !d.Call.add(in.peer) {
+			if counts && !d.Call.add(in.peer) {
 				return
 			}
 			wanted = d.Call.describe(&e)
@@ -153,15 +187,32 @@ func (r *Route) forward(payload []byte, d *Delivery, not *peer) {
 	}
 }
 
+// offer offers an event to the posts.
+func (r *Route) offer(body Body, size int64, d *Delivery, not *peer) {
+	for _, p := range r.posts {
+		if p.peer == nil || p.peer != not {
+			p.offer(d, body, size, 0)
+		}
+	}
+}
+
+// encodes reports whether somebody elsewhere gets events.
+func (r *Route) encodes() bool {
+	return len(r.links) > 0 || slices.ContainsFunc(r.posts, (*post).elsewhere)
+}
+
 // Delivery is one event on its way into subscriptions.
 type Delivery struct {
 	Topic  *Topic
 	Origin string
 	Flight *window.Flight // nil: none is needed yet
 	Filter router.Filter
+	Key    string
+	Missed uint64
 	Call   *Call // nil: it is no request
 
 	originID uint64
+	fromBus  bool      // it is for the subscriptions that the bus serves directly
 	only     *Endpoint // Internal: its subscriptions alone
 	account  *window.Account
 }
@@ -180,7 +231,7 @@ func (d *Delivery) For(s *Sub) bool {
 }
 
 func (d *Delivery) allows(s *Sub) bool {
-	return (s.Spec.From == nil || s.acceptsFrom(d.Origin)) &&
+	return (!d.fromBus || !s.Spec.posted()) && (s.Spec.From == nil || s.acceptsFrom(d.Origin)) &&
 		(d.only == nil || d.only == s.Endpoint) &&
 		(!d.Filter.HasTo && d.Filter.Except == nil || d.Filter.Selects(s.Endpoint.name))
 }

@@ -40,7 +40,9 @@ func (p *peer) subscribe(ctx context.Context, s *Sub) error {
 		p.mu.Unlock()
 	}()
 	m := wire.Subscribe{
-		ID: s.ID, Event: s.Spec.Event, From: s.Spec.From, Response: s.Spec.Response,
+		ID: s.ID, Event: s.Spec.Event, From: s.Spec.From, Observe: s.Spec.Observe,
+		Response: s.Spec.Response, Group: s.Spec.Group, DropOldest: s.Spec.Lossy,
+		Retained: s.Spec.Retained, Room: uint64(s.Spec.Buffer),
 	}
 	p.link.Send(func(dst []byte) []byte {
 		return wire.AppendControl(dst, wire.TypeSubscribe, m)

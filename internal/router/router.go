@@ -66,19 +66,19 @@ func (t *Table) Join(p *Party) bool {
 	return true
 }
 
-// Leave removes a party and all its subscriptions. It returns the names of the events concerned.
-func (t *Table) Leave(p *Party) []string {
+// Leave removes a party and all its subscriptions, which it returns.
+func (t *Table) Leave(p *Party) []*Sub {
 	if t.parties[p.Name] != p {
 		return nil
 	}
 	delete(t.parties, p.Name)
-	var events []string
+	subs := make([]*Sub, 0, len(p.subs))
 	for _, s := range p.subs {
 		t.remove(s)
-		events = append(events, s.Event)
+		subs = append(subs, s)
 	}
 	p.subs = nil
-	return events
+	return subs
 }
 
 // Add adds a subscription of a party that has joined; false: the party has left, or has one with
@@ -106,6 +106,9 @@ func (t *Table) Remove(p *Party, id uint64) *Sub {
 	t.remove(s)
 	return s
 }
+
+// Sub returns the subscription of p with that ID; nil: there is none.
+func (t *Table) Sub(p *Party, id uint64) *Sub { return p.subs[id] }
 
 // remove takes s out of its event's list; the last one takes its place.
 func (t *Table) remove(s *Sub) {

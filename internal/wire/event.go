@@ -23,6 +23,7 @@ const (
 	FlagGone                            // what was kept under its origin and key has ended
 	FlagGap                             // a session was lost before it: events may be missing
 	FlagCodec                           // Codec
+	FlagGather                          // of a request: every recipient's answer is wanted
 	flagEnd
 )
 
@@ -160,6 +161,7 @@ func ParseName(body []byte) (Name, error) {
 type Reply struct {
 	Call    uint64
 	Final   bool   // the sender has no further answer
+	Gone    bool   // the bus says of Origin that it will not answer; then it is an error
 	Origin  string // who answers; set by the bus
 	Name    string // of the response's type; empty for an error
 	Code    string // of the error
@@ -170,6 +172,7 @@ type Reply struct {
 const (
 	replyFinal = 1 << 0
 	replyError = 1 << 1
+	replyGone  = 1 << 2
 )
 
 // AppendReply appends the frame of r to dst.
@@ -179,6 +182,9 @@ func AppendReply(dst []byte, r *Reply) []byte {
 	var flags uint64
 	if r.Final {
 		flags |= replyFinal
+	}
+	if r.Gone {
+		flags |= replyGone
 	}
 	if r.Name == "" {
 		flags |= replyError
@@ -198,10 +204,10 @@ func ParseReply(body []byte, r *Reply) error {
 	c := cursor{rest: body}
 	*r = Reply{Call: c.uvarint()}
 	flags := c.uvarint()
-	if flags&^(replyFinal|replyError) != 0 {
+	if flags&^(replyFinal|replyError|replyGone) != 0 {
 		return fmt.Errorf("a reply has unknown flags %#x", flags)
 	}
-	r.Final = flags&replyFinal != 0
+	r.Final, r.Gone = flags&replyFinal != 0, flags&replyGone != 0
 	r.Origin = c.string()
 	if flags&replyError != 0 {
 		r.Code, r.Message = c.string(), c.string()
@@ -243,13 +249,14 @@ func ParseEnd(body []byte) (End, error) {
 // length. It grows by two numbers for each slot that does not follow its predecessor.
 type Ranges struct {
 	pairs []uint64
+	start int // of what is left of pairs
 	count int
 }
 
 // Add adds a slot.
 func (r *Ranges) Add(slot uint64) {
 	r.count++
-	if n := len(r.pairs); n > 0 && r.pairs[n-2]+r.pairs[n-1] == slot {
+	if n := len(r.pairs); n > r.start && r.pairs[n-2]+r.pairs[n-1] == slot {
 		r.pairs[n-1]++
 		return
 	}
@@ -259,13 +266,34 @@ func (r *Ranges) Add(slot uint64) {
 // Len is the number of slots.
 func (r *Ranges) Len() int { return r.count }
 
-// Reset empties r and keeps its memory.
-func (r *Ranges) Reset() { r.pairs, r.count = r.pairs[:0], 0 }
+// Reset empties r and keeps its memory, unless that is unusually much.
+func (r *Ranges) Reset() {
+	r.pairs, r.start, r.count = r.pairs[:0], 0, 0
+	if cap(r.pairs) > 4*maxPairs {
+		r.pairs = nil
+	}
+}
 
-// AppendTaken appends a frame that reports the slots of r to dst: pairs of a first slot and a
-// number of slots that follow one another.
+// maxPairs is how many pairs a taken frame has at most, so that every limit of a frame's size
+// allows it.
+const maxPairs = 256
+
+// MaxTaken is the most bytes that AppendTaken appends.
+const MaxTaken = FrameHeader + maxPairs*2*binary.MaxVarintLen64
+
+// AppendTaken appends a frame that reports slots of r to dst, the first of them if there are very
+// many, and takes them out of r: pairs of a first slot and a number of slots that follow one
+// another.
 func AppendTaken(dst []byte, r *Ranges) []byte {
-	return AppendUvarints(dst, TypeTaken, r.pairs...)
+	end := min(len(r.pairs), r.start+2*maxPairs)
+	dst = AppendUvarints(dst, TypeTaken, r.pairs[r.start:end]...)
+	for ; r.start < end; r.start += 2 {
+		r.count -= int(r.pairs[r.start+1])
+	}
+	if r.count == 0 {
+		r.Reset()
+	}
+	return dst
 }
 
 // ParseTaken calls take for each slot in the body of a taken frame, below limit.

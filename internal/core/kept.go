@@ -1,0 +1,185 @@
+package core
+
+import (
+	"sync"
+
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// What an endpoint may have kept of one event type.
+const (
+	maxKeys      = 1024
+	maxKeptBytes = 1 << 20
+)
+
+// kept is what was retained of a topic: on the bus of every endpoint, elsewhere what the endpoint
+// retained itself. Its lock is held while a retained event is stored and handed over, and while a
+// subscription that wants what is kept is added: so the subscription gets each event exactly once,
+// either from here or as it is broadcast. It comes before all other locks.
+type kept struct {
+	mu      sync.Mutex // guards what follows
+	origins map[string]*keptBy
+}
+
+type keptBy struct {
+	id    uint64
+	bytes int64
+	keys  map[string]*keptEvent
+	order []string // the keys, in the order of their first events
+}
+
+type keptEvent struct {
+	body Body
+	size int64
+}
+
+// fitsLocked fails when an event of that size cannot be kept.
+func (k *kept) fitsLocked(d *Delivery, size int64) error {
+	by := k.origins[d.Origin]
+	keys, bytes := 1, size
+	if by != nil {
+		keys, bytes = len(by.keys)+1, by.bytes+size
+		if old := by.keys[d.Key]; old != nil {
+			keys--
+			bytes -= old.size
+		}
+	}
+	if keys > maxKeys || bytes > maxKeptBytes {
+		return fault.Errorf(fault.TooLarge,
+			"endpoint %q would have %d keys and %d bytes of %s retained, where %d and %d are allowed; "+
+				"Forget what is out of date", d.Origin, keys, bytes, d.Topic.Name, maxKeys, maxKeptBytes)
+	}
+	return nil
+}
+
+// putLocked keeps an event as the latest of its origin and key.
+func (k *kept) putLocked(d *Delivery, body Body, size int64) {
+	if k.origins == nil {
+		k.origins = map[string]*keptBy{}
+	}
+	by := k.origins[d.Origin]
+	if by == nil {
+		by = &keptBy{id: d.originID, keys: map[string]*keptEvent{}}
+		k.origins[d.Origin] = by
+	}
+	if old := by.keys[d.Key]; old != nil {
+		by.bytes -= old.size
+	} else {
+		by.order = append(by.order, d.Key)
+	}
+	by.bytes += size
+	by.keys[d.Key] = &keptEvent{body, size}
+}
+
+// removeLocked forgets what is kept under a key; false: nothing is.
+func (k *kept) removeLocked(origin, key string) bool {
+	by := k.origins[origin]
+	if by == nil || by.keys[key] == nil {
+		return false
+	}
+	by.bytes -= by.keys[key].size
+	delete(by.keys, key)
+	for i := range by.order {
+		if by.order[i] == key {
+			by.order = append(by.order[:i], by.order[i+1:]...)
+			break
+		}
+	}
+	if len(by.keys) == 0 {
+		delete(k.origins, origin)
+	}
+	return true
+}
+
+// replayLocked offers what is kept to one subscription, by push; not is an origin to leave out.
+func (k *kept) replayLocked(t *Topic, not string, push func(*Delivery, Body, int64)) {
+	for origin, by := range k.origins {
+		if origin == not {
+			continue
+		}
+		for _, key := range by.order {
+			e := by.keys[key]
+			d := Delivery{Topic: t, Origin: origin, originID: by.id, Key: key}
+			push(&d, e.body, e.size)
+		}
+	}
+}
+
+// noOwner settles what nobody waits for.
+type noOwner struct{}
+
+func (noOwner) Settle(*window.Flight) {}
+
+// pushOwn hands an event that no publisher is held up by to one subscription of this process.
+func pushOwn(s *Sub, d *Delivery, body Body, size int64) {
+	d.Flight = window.NewFlight(noOwner{}, size, 0, false)
+	if d.For(s) {
+		body.Push(s, d)
+	}
+	d.Flight.Drop()
+}
+
+// end tells those who want what is kept that the value under origin and key has ended.
+func (t *Topic) end(origin string, id uint64, key string) {
+	d := Delivery{Topic: t, Origin: origin, originID: id, Key: key}
+	r := t.Route()
+	for _, g := range r.Groups {
+		for _, s := range g.Subs {
+			if s.Spec.Retained {
+				pushOwn(s, &d, gone{}, window.Overhead)
+			}
+		}
+	}
+	d.Flight = nil
+	for _, p := range r.retained {
+		if p.peer.party.Name != origin { // that endpoint's node has told its own
+			p.offer(&d, gone{}, window.Overhead, wire.FlagGone)
+		}
+	}
+}
+
+// forget ends what an endpoint retained under a key.
+func (t *Topic) forget(origin string, id uint64, key string) {
+	t.kept.mu.Lock()
+	defer t.kept.mu.Unlock()
+	if t.kept.removeLocked(origin, key) {
+		t.end(origin, id, key)
+	}
+}
+
+// forgetAll ends all that an endpoint retained.
+func (t *Topic) forgetAll(origin string) {
+	t.kept.mu.Lock()
+	defer t.kept.mu.Unlock()
+	by := t.kept.origins[origin]
+	if by == nil {
+		return
+	}
+	delete(t.kept.origins, origin)
+	for _, key := range by.order {
+		t.end(origin, by.id, key)
+	}
+}
+
+// Forget ends what the endpoint retained under a key. It is sent in the order of events.
+func (o *Outlet) Forget(key string) error {
+	ep := o.Endpoint
+	if err := ep.Usable(); err != nil {
+		return err
+	}
+	o.Topic.kept.mu.Lock()
+	defer o.Topic.kept.mu.Unlock()
+	if !o.Topic.kept.removeLocked(ep.name, key) {
+		return nil
+	}
+	o.Topic.end(ep.name, ep.party.ID, key)
+	if up := ep.node.uplink; up != nil {
+		m := wire.Forget{Event: o.Topic.Name, Key: key}
+		up.link.Send(func(dst []byte) []byte {
+			return wire.AppendControl(dst, wire.TypeForget, m)
+		})
+	}
+	return nil
+}

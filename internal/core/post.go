@@ -1,0 +1,344 @@
+package core
+
+import (
+	"log/slog"
+	"sync"
+
+	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/router"
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// Body is the content of an event that waits. It does not change.
+type Body interface {
+	Payload() ([]byte, error) // encoded
+	Push(s *Sub, d *Delivery) // hands it to a subscription of this process
+}
+
+// encoded is a Body that came over a link.
+type encoded []byte
+
+func (b encoded) Payload() ([]byte, error) { return b, nil }
+
+func (b encoded) Push(s *Sub, d *Delivery) { s.Spec.Kind.Deliver([]*Sub{s}, b, d) }
+
+// gone is the Body of an event that says that what was kept has ended.
+type gone struct{}
+
+func (gone) Payload() ([]byte, error) { return nil, nil }
+
+func (gone) Push(s *Sub, d *Delivery) { s.Spec.Kind.Gone([]*Sub{s}, d) }
+
+// parcel is an event on its way through a post.
+type parcel struct {
+	Delivery // its Flight is the publisher's, held until a member has taken the event; or nil
+	body     Body
+	size     int64
+	flags    wire.EventFlags // what is special about it
+}
+
+// post hands events to members one by one, as each has room for them: the members of a group, or
+// one subscription elsewhere that must hold nobody up, or that is first to get what was kept.
+type post struct {
+	drop  int    // most events that wait, beyond which the oldest is dropped; 0: none is dropped
+	group string // the name of the group; empty: it has one member
+	peer  *peer  // that has the one member; nil: it is a group
+
+	mu      sync.Mutex // guards what follows
+	members []*member
+	turn    int // the member that was served last
+	waiting []*parcel
+	missed  uint64 // dropped and not yet told
+	serving bool   // a goroutine is in serve
+}
+
+// member is a subscription that is served by a post.
+type member struct {
+	post  *post
+	entry *router.Sub
+	peer  *peer // the endpoint that has it; nil: it is own
+	own   *Sub
+	room  int // events that it can take now
+
+	retained bool // it wants what is kept
+}
+
+func (m *member) accepts(d *Delivery) bool {
+	return m.entry.Accepts(d.Origin) && d.Filter.Selects(m.entry.Party.Name)
+}
+
+// wants reports whether an event is for a member, and whether for one that counts as a subscriber.
+func (p *post) wants(d *Delivery) (wanted, counting bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wantsLocked(d)
+}
+
+func (p *post) wantsLocked(d *Delivery) (wanted, counting bool) {
+	for _, m := range p.members {
+		if m.accepts(d) {
+			wanted, counting = true, counting || !m.entry.Observe
+		}
+	}
+	return wanted, counting
+}
+
+// elsewhere reports whether a member needs events encoded.
+func (p *post) elsewhere() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.members {
+		if m.peer != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *post) join(m *member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.post = p
+	p.members = append(p.members, m)
+}
+
+// leave removes a member. What waits and nobody else may have is given up.
+func (p *post) leave(m *member) (empty bool) {
+	p.mu.Lock()
+	for i := range p.members {
+		if p.members[i] == m {
+			p.members = append(p.members[:i], p.members[i+1:]...)
+			break
+		}
+	}
+	var kept, given []*parcel
+	for _, c := range p.waiting {
+		if wanted, _ := p.wantsLocked(&c.Delivery); wanted {
+			kept = append(kept, c)
+		} else {
+			given = append(given, c)
+		}
+	}
+	p.waiting = kept
+	empty = len(p.members) == 0
+	p.mu.Unlock()
+	for _, c := range given {
+		c.giveUp()
+	}
+	p.serve()
+	return empty
+}
+
+// offer takes an event, unless it is for nobody.
+func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) {
+	c := &parcel{Delivery: *d, body: body, size: size, flags: flags}
+	p.mu.Lock()
+	wanted, counting := p.wantsLocked(d)
+	if !wanted {
+		p.mu.Unlock()
+		return
+	}
+	var dropped *parcel
+	if p.drop > 0 {
+		c.Flight = nil // it never holds its publisher up
+		dropped = p.makeRoomLocked()
+	} else if c.Flight != nil {
+		c.Flight.Hold()
+	}
+	if c.Call != nil && counting {
+		c.Call.addParcel(c)
+	}
+	p.waiting = append(p.waiting, c)
+	p.mu.Unlock()
+	if dropped != nil {
+		dropped.giveUp()
+	}
+	p.serve()
+}
+
+// makeRoomLocked drops the oldest event if as many wait as may.
+func (p *post) makeRoomLocked() (dropped *parcel) {
+	if len(p.waiting) < p.drop {
+		return nil
+	}
+	dropped = p.waiting[0]
+	p.waiting = append(p.waiting[:0], p.waiting[1:]...)
+	p.missed++
+	return dropped
+}
+
+// giveUp lets go of an event that nobody gets.
+func (c *parcel) giveUp() {
+	c.Flight.Drop()
+	if c.Call != nil {
+		c.Call.gone(c, fault.ResponderGone)
+	}
+}
+
+// serve hands out what waits as long as somebody has room. One goroutine does so at a time, which
+// keeps the order; what comes meanwhile is left to it.
+func (p *post) serve() {
+	p.mu.Lock()
+	if p.serving {
+		p.mu.Unlock()
+		return
+	}
+	p.serving = true
+	for {
+		c, m := p.pickLocked()
+		if c == nil {
+			p.serving = false
+			p.mu.Unlock()
+			return
+		}
+		missed := p.missed
+		if m != nil {
+			p.missed = 0
+		}
+		p.mu.Unlock()
+		m.deliver(c, missed)
+		p.mu.Lock()
+	}
+}
+
+// pickLocked takes the first event that is no longer wanted, with no member, or that a member has
+// room for; nil: there is none.
+func (p *post) pickLocked() (*parcel, *member) {
+	for i, c := range p.waiting {
+		over := c.Call != nil && c.Call.Over()
+		m := p.freeLocked(c)
+		if !over && m == nil {
+			if !p.roomLocked() {
+				return nil, nil
+			}
+			continue
+		}
+		p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+		if over {
+			m = nil
+		} else {
+			m.room--
+		}
+		return c, m
+	}
+	return nil, nil
+}
+
+func (p *post) roomLocked() bool {
+	for _, m := range p.members {
+		if m.room > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// freeLocked returns a member that has room for c, each in turn.
+func (p *post) freeLocked(c *parcel) *member {
+	for i := range p.members {
+		turn := (p.turn + 1 + i) % len(p.members)
+		if m := p.members[turn]; m.room > 0 && m.accepts(&c.Delivery) {
+			p.turn = turn
+			return m
+		}
+	}
+	return nil
+}
+
+// ticket is one event on its way to a member; when the member has taken it, the member has room
+// for another.
+type ticket struct {
+	member *member
+	flight *window.Flight // the publisher's
+}
+
+// Settle implements [window.Settler].
+func (t *ticket) Settle(*window.Flight) {
+	p := t.member.post
+	p.mu.Lock()
+	t.member.room++
+	p.mu.Unlock()
+	t.flight.Drop()
+	p.serve()
+}
+
+// deliver hands c to m; without m it is given up.
+func (m *member) deliver(c *parcel, missed uint64) {
+	if m == nil {
+		c.giveUp()
+		return
+	}
+	d := c.Delivery
+	d.Missed = missed
+	d.Flight = window.NewFlight(&ticket{m, c.Flight}, c.size, 0, true)
+	if m.peer != nil {
+		m.send(c, &d)
+	} else if d.For(m.own) {
+		c.body.Push(m.own, &d)
+	}
+	d.Flight.Drop()
+	if c.Call != nil {
+		c.Call.gone(c, nil) // the member counts in its place, or it has refused
+	}
+}
+
+// send sends c to a member elsewhere.
+func (m *member) send(c *parcel, d *Delivery) {
+	payload, err := c.body.Payload()
+	if err != nil {
+		slog.Error("lahja: an event that waited cannot be encoded", "event", d.Topic.Name,
+			"origin", d.Origin, "error", err)
+		return
+	}
+	e := wire.Event{
+		Flags: wire.FlagOrigin | wire.FlagTarget | wire.FlagPrompt | c.flags,
+		Name:  d.Topic.ID, Origin: d.originID, Target: m.entry.ID, Payload: payload,
+	}
+	d.mark(&e)
+	name := wire.Name{Number: d.Topic.ID, Name: d.Topic.Name}
+	wanted := name
+	if d.Call != nil {
+		if !m.entry.Observe && !d.Call.add(m.peer) {
+			return
+		}
+		wanted = d.Call.describe(&e)
+	}
+	m.peer.link.Event(&e, d.Flight, name, wire.Name{Number: d.originID, Name: d.Origin}, wanted)
+}
+
+// mark sets what an event's frame says of the event beside its payload.
+func (d *Delivery) mark(e *wire.Event) {
+	if d.Missed > 0 {
+		e.Flags |= wire.FlagMissed
+		e.Missed = d.Missed
+	}
+	if d.Key != "" {
+		e.Flags |= wire.FlagKey
+		e.Key = d.Key
+	}
+}
+
+// groupLocked returns the post of a group, and makes it if need be. node.mu is held.
+func (t *Topic) groupLocked(name string) *post {
+	p := t.groups[name]
+	if p == nil {
+		p = &post{group: name}
+		t.groups[name] = p
+	}
+	return p
+}
+
+// quit removes a member that is no longer subscribed.
+func (m *member) quit(t *Topic) {
+	if !m.post.leave(m) || m.post.group == "" {
+		return
+	}
+	t.node.mu.Lock()
+	defer t.node.mu.Unlock()
+	m.post.mu.Lock()
+	defer m.post.mu.Unlock()
+	if len(m.post.members) == 0 && t.groups[m.post.group] == m.post {
+		delete(t.groups, m.post.group)
+	}
+}

@@ -1,0 +1,63 @@
+package core
+
+import (
+	"context"
+
+	"github.com/lahja-go/lahja/internal/router"
+)
+
+// State is what an endpoint knows of its link to the bus. One in the bus's process is connected
+// until it ends.
+type State struct {
+	Connected bool
+	Resumes   uint64 // connections that were broken and resumed
+	Restarts  uint64 // sessions that were lost and begun anew
+	Err       error  // why it is not connected
+}
+
+// WatchPeers returns a channel of views: the present one, then the latest after changes. Whoever
+// does not read holds nobody up: a newer view takes the place of one that was not taken. convert
+// makes of a view what the channel carries. The channel closes when ctx or the endpoint ends.
+func WatchPeers[V any](ctx context.Context, ep *Endpoint, convert func([]router.Peer) V) <-chan V {
+	views := make(chan V, 1)
+	ep.tasks.start(func() {
+		defer close(views)
+		// It ends with ctx or the endpoint, and both are why the channel closes.
+		_ = ep.WaitUntil(ctx, func(view []router.Peer) bool {
+			replace(views, convert(view))
+			return false
+		})
+	})
+	return views
+}
+
+// WatchState returns a channel of states: the present one, then the latest after changes. It
+// closes after the last one, or when ctx ends.
+func (ep *Endpoint) WatchState(ctx context.Context) <-chan State {
+	states := make(chan State, 1)
+	if err := ep.Err(); err != nil {
+		states <- State{Err: err}
+		close(states)
+		return states
+	}
+	states <- State{Connected: true}
+	ep.tasks.start(func() {
+		defer close(states)
+		select {
+		case <-ep.closing:
+			replace(states, State{Err: ep.Err()})
+		case <-ctx.Done():
+		}
+	})
+	return states
+}
+
+// replace puts v into a channel with room for one, in place of what nobody has taken. The caller
+// is the only sender.
+func replace[V any](c chan V, v V) {
+	select {
+	case <-c:
+	default:
+	}
+	c <- v
+}
