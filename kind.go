@@ -27,7 +27,7 @@ func kindOf[T any]() (*kind[T], error) {
 	if k, known := kinds.Load(t); known {
 		return k.(*kind[T]), nil
 	}
-	c, err := codec.Event(t)
+	c, err := codec.EventFor[T]()
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (k *kind[T]) name() string { return k.codec.Name() }
 func (k *kind[T]) size(value T) int64 {
 	n, fixed := k.codec.FixedSize()
 	if !fixed {
-		n = k.codec.Size(reflect.ValueOf(value))
+		n = k.codec.Size(reflect.ValueOf(&value).Elem())
 	}
 	return int64(n) + window.Overhead
 }

@@ -7,7 +7,7 @@
 //
 //   - an empty slice or map in a field with the option omitempty arrives as nil;
 //   - two pointers to one variable arrive as pointers to two;
-//   - a time keeps its instant and its offset from UTC, but no name of a zone and no monotonic clock;
+//   - a time keeps its instant and its offset from UTC, but neither zone name nor monotonic clock;
 //   - a signaling NaN may arrive as a quiet one.
 //
 // And some values of types that can be sent cannot: Encode refuses a value that refers to itself or
@@ -23,6 +23,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // Type is what the package knows of one Go type. It does not change, and its methods may be called
@@ -78,10 +79,12 @@ func Event(t reflect.Type) (*Type, error) {
 // Response checks that t can be the response to a request: any type whose values CBOR carries.
 // Without a name it is called by its spelling, such as "[]int" or "map[string]example.com/app.T".
 func Response(t reflect.Type) (*Type, error) {
-	return cached(&responses, t, func(t reflect.Type) (*Type, error) { return newType(t, "a response") })
+	return cached(&responses, t, newResponse)
 }
 
-func cached(known *sync.Map, t reflect.Type, check func(reflect.Type) (*Type, error)) (*Type, error) {
+func cached(
+	known *sync.Map, t reflect.Type, check func(reflect.Type) (*Type, error),
+) (*Type, error) {
 	if t == nil {
 		return nil, errors.New("lahja: nil has no type")
 	}
@@ -92,6 +95,8 @@ func cached(known *sync.Map, t reflect.Type, check func(reflect.Type) (*Type, er
 	}
 	return found.(entry).typ, found.(entry).err
 }
+
+func newResponse(t reflect.Type) (*Type, error) { return newType(t, "a response") }
 
 func newEvent(t reflect.Type) (*Type, error) {
 	no := func(why, instead string) (*Type, error) {
@@ -105,7 +110,7 @@ func newEvent(t reflect.Type) (*Type, error) {
 	case t.Name() == "":
 		return no("has no name", "declare one: type Name "+t.String())
 	case t.PkgPath() == "":
-		return no("is predeclared and does not say what it means", "declare one: type Name "+t.Name())
+		return no("is predeclared, for values of any meaning", "declare one: type Name "+t.Name())
 	case local(t):
 		return nil, refuseLocal(t)
 	}
@@ -116,7 +121,8 @@ func newEvent(t reflect.Type) (*Type, error) {
 func local(t reflect.Type) bool { return strings.Contains(t.Name(), "·") }
 
 func refuseLocal(t reflect.Type) error {
-	return refuse(t, "an event", "it", "is declared inside a function, where others may have its name",
+	return refuse(t, "an event", "it",
+		"is declared inside a function, where others may have its name",
 		"declare it at package level")
 }
 
@@ -149,7 +155,8 @@ func newType(t reflect.Type, role string) (*Type, error) {
 // Name is what the type is called on the wire: 1 to 255 bytes of text.
 func (t *Type) Name() string { return t.name }
 
-// Encode appends the CBOR of v, which is a T or, faster, a *T. When it fails buf is as it was.
+// Encode appends the CBOR of v, which is a T or, faster, a *T. When it fails, or a method of the
+// type panics, buf is as it was.
 func (t *Type) Encode(buf *bytes.Buffer, v any) error {
 	start := buf.Len()
 	err := t.encode(buf, v, start)
@@ -236,9 +243,17 @@ type decodeError struct {
 
 func (e *decodeError) Error() string {
 	const enough = 200
-	cause := strings.ToValidUTF8(e.cause.Error(), "?")
+	cause := e.cause.Error()
 	if len(cause) > enough {
-		cause = strings.ToValidUTF8(cause[:enough], "") + "..."
+		cause = cause[:enough] + "..."
 	}
-	return "lahja: cannot decode " + e.what + ": " + cause
+	return "lahja: cannot decode " + e.what + ": " + strings.Map(printable, cause)
+}
+
+// printable replaces what should not reach a terminal; bytes that are not UTF-8 with U+FFFD.
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return '?'
+	}
+	return r
 }

@@ -39,7 +39,8 @@ func TestControl(t *testing.T) {
 }
 
 func TestControlRefuses(t *testing.T) {
-	if _, err := codec.Control.Marshal(hello{Events: make([]string, codec.ControlElements+1)}); err == nil {
+	many := hello{Events: make([]string, codec.ControlElements+1)}
+	if _, err := codec.Control.Marshal(many); err == nil {
 		t.Error("more elements than receivers take were encoded")
 	}
 	for _, c := range []struct{ what, data string }{
@@ -62,8 +63,9 @@ func TestControlRefuses(t *testing.T) {
 		{"bytes for text", "a1 01 41 61"},
 		{"an array of more than there can be", "9b 0000 42fa 42fa 42fa 42"},
 	} {
+		const want = "lahja: cannot decode a control message: "
 		err := codec.Control.Unmarshal(unhex(c.data), new(hello))
-		if err == nil || !strings.HasPrefix(err.Error(), "lahja: cannot decode a control message: ") {
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", c.what, err)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/lahja-go/lahja/internal/codec"
 )
@@ -17,7 +19,8 @@ func cannotSend[T any](t *testing.T, v T, want string) {
 	typ := typeOf[T](t)
 	buf := bytes.NewBufferString("before")
 	err := typ.Encode(buf, &v)
-	if want = "lahja: cannot encode " + typ.Name() + ": " + want; err == nil || err.Error() != want {
+	want = "lahja: cannot encode " + typ.Name() + ": " + want
+	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
 	if buf.String() != "before" {
@@ -37,8 +40,8 @@ func TestValuesThatWouldArriveAsOthers(t *testing.T) {
 	cannotSend(t, time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
 		"cbor: unsupported value: time.Time year outside of range [0,9999] for RFC 3339")
 
-	cannotSend(t, Rich{Ptr: new(time.Time)}, "field Ptr points to the zero time and would arrive as nil; "+
-		"make it nil")
+	cannotSend(t, Rich{Ptr: new(time.Time)},
+		"field Ptr points to the zero time and would arrive as nil; make it nil")
 	cannotSend(t, new([]int), "it points to a nil slice and would arrive as nil; make it nil")
 	cannotSend(t, new([]byte), "it points to a nil slice and would arrive as nil; make it nil")
 	cannotSend(t, []*map[int]int{new(map[int]int)},
@@ -78,9 +81,11 @@ func TestMethodsThatWriteWhatIsRefused(t *testing.T) {
 	nested := join(repeat("81", 40), unhex("00"))
 	cannotSend(t, Raw{data: nested}, "cbor: exceeded max nested level 32")
 	cannotSend(t, []Raw{{data: unhex("f8 63")}},
-		"cbor: data item of cbor type primitives is not accepted by protocol: simple value 99 is not recognized")
+		"cbor: data item of cbor type primitives is not accepted by protocol: "+
+			"simple value 99 is not recognized")
 	cannotSend(t, Raw{data: unhex("9f ff")},
-		"cbor: error calling MarshalCBOR for type codec_test.Raw: cbor: indefinite-length array isn't allowed")
+		"cbor: error calling MarshalCBOR for type codec_test.Raw: "+
+			"cbor: indefinite-length array isn't allowed")
 	cannotSend(t, Raw{data: unhex("82 00")},
 		"cbor: error calling MarshalCBOR for type codec_test.Raw: unexpected EOF")
 	arrives(t, Raw{data: unhex("c6 d8 20 81 f4")})
@@ -121,6 +126,37 @@ func TestErrorsOfMethods(t *testing.T) {
 	err := typ.Decode([]byte{0}, new(Failing))
 	if err == nil || errors.Is(err, errFailing) || !strings.HasSuffix(err.Error(), ".Failing: no") {
 		t.Error(err)
+	}
+}
+
+func TestPanicsOfMethods(t *testing.T) {
+	buf := bytes.NewBufferString("before")
+	func() {
+		defer func() { recover() }()
+		typeOf[PanicsLate](t).Encode(buf, &PanicsLate{A: 1})
+		t.Error("a method's panic was lost")
+	}()
+	if buf.String() != "before" {
+		t.Errorf("left % x behind", buf.Bytes())
+	}
+}
+
+type PanicsLate struct {
+	A int
+	B Panics
+}
+
+type Panics struct{}
+
+func (Panics) MarshalBinary() ([]byte, error) { panic("no") }
+func (*Panics) UnmarshalBinary([]byte) error  { panic("no") }
+
+func TestErrorsArePrintable(t *testing.T) {
+	data := append([]byte{0x78, 200}, strings.Repeat("\n\xff\x1b[", 50)...)
+	err := typeOf[time.Time](t).Decode(data, new(time.Time))
+	if err == nil || !utf8.ValidString(err.Error()) ||
+		strings.ContainsFunc(err.Error(), unicode.IsControl) {
+		t.Errorf("%q", err)
 	}
 }
 

@@ -59,6 +59,9 @@ func TestMainPackage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds programs")
 	}
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip(err)
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

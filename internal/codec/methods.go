@@ -41,7 +41,8 @@ func borrowed(t, iface reflect.Type, name string) (from reflect.StructField, ok 
 	}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Anonymous && (f.Type.Implements(iface) || reflect.PointerTo(f.Type).Implements(iface)) {
+		has := f.Type.Implements(iface) || reflect.PointerTo(f.Type).Implements(iface)
+		if f.Anonymous && has {
 			from, ok = f, true
 			break
 		}

@@ -47,8 +47,8 @@ func payloadEncOptions() cbor.EncOptions {
 		InfConvert:    cbor.InfConvertNone,
 		// A big.Int that fits a CBOR integer is one; only a larger one needs a tag.
 		BigIntConvert: cbor.BigIntConvertShortest,
-		// Text keeps nanoseconds and the zone's offset, which no number does. It needs no tag, since
-		// the receiver's type says that it is a time. The zero time is null.
+		// Text keeps nanoseconds and the zone's offset, which no number does. It needs no tag: the
+		// receiver's type says that it is a time. The zero time is null.
 		Time:    cbor.TimeRFC3339Nano,
 		TimeTag: cbor.EncTagNone,
 		// The decoder refuses indefinite lengths, so a MarshalCBOR method must not write them.
@@ -67,8 +67,8 @@ func payloadEncOptions() cbor.EncOptions {
 		ByteSliceLaterFormat: cbor.ByteSliceLaterFormatNone,
 		ByteArray:            cbor.ByteArrayToByteSlice,
 		// A type's own binary form is the one way, beside MarshalCBOR, to send what has unexported
-		// fields. Text and JSON forms are for people: a type that has one as well as plain fields is
-		// sent by its fields.
+		// fields. Text and JSON forms are for people: a type that has one as well as plain fields
+		// is sent by its fields.
 		BinaryMarshaler:         cbor.BinaryMarshalerByteString,
 		TextMarshaler:           cbor.TextMarshalerNone,
 		JSONMarshalerTranscoder: nil,
@@ -88,8 +88,8 @@ func payloadDecOptions() cbor.DecOptions {
 		MaxMapPairs:      1<<31 - 1,
 		// Definite lengths are all that anybody needs, and can be checked before memory is taken.
 		IndefLength: cbor.IndefLengthForbidden,
-		// Allowed for every type: a field that this process does not know yet may hold a big number,
-		// and must not make the whole payload unreadable.
+		// Allowed for every type: a field that this process does not know yet may hold a big
+		// number, and must not make the whole payload unreadable.
 		TagsMd:    cbor.TagsAllowed,
 		BignumTag: cbor.BignumTagAllowed,
 		// A field that this process does not know is ignored: payloads evolve.

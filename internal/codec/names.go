@@ -142,7 +142,8 @@ func argPaths(name, main string) string {
 				continue
 			}
 		}
-		if strings.HasPrefix(name[i:], "main.") && i > 0 && strings.IndexByte("[],*( ", name[i-1]) >= 0 {
+		starts := i > 0 && strings.IndexByte("[],*( ", name[i-1]) >= 0
+		if starts && strings.HasPrefix(name[i:], "main.") {
 			b.WriteString(main)
 			i += len("main") - 1
 			continue
@@ -171,8 +172,8 @@ var mainPath = sync.OnceValue(func() string {
 
 // pathOfMain finds the import path of the main package in what the go command recorded. It does
 // not know the package when it was given files instead ("go run main.go"). The path of the main
-// module stands in then; it is recorded if the program imports a package of that module, and if not,
-// main stays "main".
+// module stands in then; it is recorded if the program imports a package of that module, and if
+// not, main stays "main".
 func pathOfMain(info *debug.BuildInfo) string {
 	if info.Path != "" && info.Path != "command-line-arguments" {
 		return info.Path

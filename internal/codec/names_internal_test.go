@@ -16,11 +16,14 @@ func TestPathOfMain(t *testing.T) {
 		info debug.BuildInfo
 		want string
 	}{
-		{"a package", debug.BuildInfo{Path: "example.com/app/cmd", Main: *own}, "example.com/app/cmd"},
+		{"a package",
+			debug.BuildInfo{Path: "example.com/app/cmd", Main: *own}, "example.com/app/cmd"},
 		{"files", debug.BuildInfo{Path: files, Main: *own}, "example.com/app"},
 		{"files that import a package of their module",
-			debug.BuildInfo{Path: files, Deps: []*debug.Module{released, own, replaced}}, "example.com/app"},
-		{"files that import none", debug.BuildInfo{Path: files, Deps: []*debug.Module{released}}, "main"},
+			debug.BuildInfo{Path: files, Deps: []*debug.Module{released, own, replaced}},
+			"example.com/app"},
+		{"files that import none",
+			debug.BuildInfo{Path: files, Deps: []*debug.Module{released}}, "main"},
 		{"files in a workspace",
 			debug.BuildInfo{Path: files, Deps: []*debug.Module{own, other}}, "main"},
 		{"another build tool", debug.BuildInfo{}, "main"},

@@ -54,20 +54,20 @@ func TestNames(t *testing.T) {
 		typ  reflect.Type
 		want string
 	}{
-		{reflect.TypeFor[Plain](), pkg + "Plain"},
-		{reflect.TypeFor[Kind](), pkg + "Kind"},
-		{reflect.TypeFor[Named](), "named"},
-		{reflect.TypeFor[FromField](), "field"},
-		{reflect.TypeFor[ByPtr](), pkg + "ByPtr"},             // on *T: not declared on T
-		{reflect.TypeFor[OtherResult](), pkg + "OtherResult"}, // another method of that name
-		{reflect.TypeFor[Heir[int]](), pkg + "Heir[int]"},     // promoted
-		{reflect.TypeFor[HeirByPtr](), pkg + "HeirByPtr"},
-		{reflect.TypeFor[Overrides](), "overrides"},
-		{reflect.TypeFor[Forwards](), "named"},
-		{reflect.TypeFor[Generic[int]](), "generic"},
-		{reflect.TypeFor[Generic[Generic[string]]](), "generic"},
-		{reflect.TypeFor[Pair[int, Plain]](), pkg + "Pair[int," + pkg + "Plain]"},
-		{reflect.TypeFor[Pair[[]Plain, map[string]*Pair[int, bool]]](),
+		{of[Plain](), pkg + "Plain"},
+		{of[Kind](), pkg + "Kind"},
+		{of[Named](), "named"},
+		{of[FromField](), "field"},
+		{of[ByPtr](), pkg + "ByPtr"},             // on *T: not declared on T
+		{of[OtherResult](), pkg + "OtherResult"}, // another method of that name
+		{of[Heir[int]](), pkg + "Heir[int]"},     // promoted
+		{of[HeirByPtr](), pkg + "HeirByPtr"},
+		{of[Overrides](), "overrides"},
+		{of[Forwards](), "named"},
+		{of[Generic[int]](), "generic"},
+		{of[Generic[Generic[string]]](), "generic"},
+		{of[Pair[int, Plain]](), pkg + "Pair[int," + pkg + "Plain]"},
+		{of[Pair[[]Plain, map[string]*Pair[int, bool]]](),
 			pkg + "Pair[[]" + pkg + "Plain,map[string]*" + pkg + "Pair[int,bool]]"},
 	} {
 		typ, err := codec.Event(c.typ)
@@ -88,17 +88,17 @@ func TestNamesOfResponses(t *testing.T) {
 		typ  reflect.Type
 		want string
 	}{
-		{reflect.TypeFor[string](), "string"},
-		{reflect.TypeFor[byte](), "uint8"},
-		{reflect.TypeFor[[]int](), "[]int"},
-		{reflect.TypeFor[*Plain](), "*" + pkg + "Plain"},
-		{reflect.TypeFor[*Named](), "*named"},
-		{reflect.TypeFor[**ByPtr](), "**" + pkg + "ByPtr"},
-		{reflect.TypeFor[[4][]Named](), "[4][]named"},
-		{reflect.TypeFor[map[string]Plain](), "map[string]" + pkg + "Plain"},
-		{reflect.TypeFor[map[Kind]*[]string](), "map[" + pkg + "Kind]*[]string"},
-		{reflect.TypeFor[struct{}](), "struct{}"},
-		{reflect.TypeFor[struct {
+		{of[string](), "string"},
+		{of[byte](), "uint8"},
+		{of[[]int](), "[]int"},
+		{of[*Plain](), "*" + pkg + "Plain"},
+		{of[*Named](), "*named"},
+		{of[**ByPtr](), "**" + pkg + "ByPtr"},
+		{of[[4][]Named](), "[4][]named"},
+		{of[map[string]Plain](), "map[string]" + pkg + "Plain"},
+		{of[map[Kind]*[]string](), "map[" + pkg + "Kind]*[]string"},
+		{of[struct{}](), "struct{}"},
+		{of[struct {
 			Plain
 			B []Plain `cbor:"b"`
 		}](), "struct{" + pkg + `Plain; B []` + pkg + `Plain "cbor:\"b\""}`},
@@ -143,34 +143,35 @@ func TestRefusedAsEvents(t *testing.T) {
 		typ  reflect.Type
 		want string
 	}{
-		{reflect.TypeFor[*Plain](), "*codec_test.Plain cannot be an event: it is a pointer; use " + pkg +
+		{of[*Plain](), "*codec_test.Plain cannot be an event: it is a pointer; use " + pkg +
 			"Plain itself"},
-		{reflect.TypeFor[Pointer](), pkg + "Pointer cannot be an event: it is a pointer; use " + pkg +
+		{of[Pointer](), pkg + "Pointer cannot be an event: it is a pointer; use " + pkg +
 			"Plain itself"},
-		{reflect.TypeFor[any](), "interface {} cannot be an event: it is an interface; use the types that " +
+		{of[any](), "interface {} cannot be an event: it is an interface; use the types that " +
 			"implement it, each as an event of its own"},
-		{reflect.TypeFor[Iface](), pkg + "Iface cannot be an event: it is an interface; use the types that " +
+		{of[Iface](), pkg + "Iface cannot be an event: it is an interface; use the types that " +
 			"implement it, each as an event of its own"},
-		{reflect.TypeFor[error](), "error cannot be an event: it is an interface; use the types that " +
+		{of[error](), "error cannot be an event: it is an interface; use the types that " +
 			"implement it, each as an event of its own"},
-		{reflect.TypeFor[[]int](), "[]int cannot be an event: it has no name; declare one: type Name []int"},
-		{reflect.TypeFor[struct{ A int }](), "struct { A int } cannot be an event: it has no name; " +
+		{of[[]int](), "[]int cannot be an event: it has no name; declare one: type Name []int"},
+		{of[struct{ A int }](), "struct { A int } cannot be an event: it has no name; " +
 			"declare one: type Name struct { A int }"},
-		{reflect.TypeFor[int](), "int cannot be an event: it is predeclared and does not say what it " +
-			"means; declare one: type Name int"},
-		{reflect.TypeFor[NameEmpty](), pkg + "NameEmpty cannot be an event: its EventName \"\" is empty; " +
+		{of[int](), "int cannot be an event: it is predeclared, for values of any meaning; " +
+			"declare one: type Name int"},
+		{of[NameEmpty](), pkg + "NameEmpty cannot be an event: its EventName \"\" is empty; " +
 			"return a name of 1 to 255 bytes"},
-		{reflect.TypeFor[NameReserved](), pkg + "NameReserved cannot be an event: its EventName " +
+		{of[NameReserved](), pkg + "NameReserved cannot be an event: its EventName " +
 			`"lahja:sub" starts with "lahja:", which is reserved; choose another`},
-		{reflect.TypeFor[NameInvalid](), pkg + "NameInvalid cannot be an event: its EventName \"a\\xff\" " +
+		{of[NameInvalid](), pkg + "NameInvalid cannot be an event: its EventName \"a\\xff\" " +
 			"is not valid UTF-8; return text"},
-		{reflect.TypeFor[NameControl](), pkg + "NameControl cannot be an event: its EventName " +
+		{of[NameControl](), pkg + "NameControl cannot be an event: its EventName " +
 			"\"a\\u0085b\" has a control character; return printable text"},
-		{reflect.TypeFor[NameLong](), pkg + "NameLong cannot be an event: its EventName \"" +
+		{of[NameLong](), pkg + "NameLong cannot be an event: its EventName \"" +
 			strings.Repeat("n", 256) + "\" is 256 bytes long; return a name of 1 to 255 bytes"},
-		{reflect.TypeFor[NamePanics](), pkg + "NamePanics cannot be an event: its EventName method " +
-			"panicked on the zero value: runtime error: invalid memory address or nil pointer dereference"},
-		{reflect.TypeFor[Wide](), pkg + reflect.TypeFor[Wide]().Name() + " cannot be an event: it has a " +
+		{of[NamePanics](), pkg + "NamePanics cannot be an event: its EventName method " +
+			"panicked on the zero value: " +
+			"runtime error: invalid memory address or nil pointer dereference"},
+		{of[Wide](), pkg + of[Wide]().Name() + " cannot be an event: it has a " +
 			"name of 467 bytes, and 255 is the most; give it a method EventName() string"},
 	} {
 		if _, err := codec.Event(c.typ); err == nil || err.Error() != "lahja: type "+c.want {
@@ -180,7 +181,7 @@ func TestRefusedAsEvents(t *testing.T) {
 	if _, err := codec.Event(nil); err == nil {
 		t.Error("nil is an event")
 	}
-	if typ, err := codec.Event(reflect.TypeFor[NameLongest]()); err != nil || len(typ.Name()) != 255 {
+	if typ, err := codec.Event(of[NameLongest]()); err != nil || len(typ.Name()) != 255 {
 		t.Error(err)
 	}
 }
@@ -188,7 +189,8 @@ func TestRefusedAsEvents(t *testing.T) {
 func TestTypesInFunctionsCannotBeEvents(t *testing.T) {
 	type Plain struct{ B int }
 	want := "lahja: type github.com/lahja-go/lahja/internal/codec_test.Plain cannot be an event: " +
-		"it is declared inside a function, where others may have its name; declare it at package level"
+		"it is declared inside a function, where others may have its name; " +
+		"declare it at package level"
 	for range 2 {
 		if _, err := codec.EventFor[Plain](); err == nil || err.Error() != want {
 			t.Errorf("got %v\nwant %s", err, want)
@@ -197,16 +199,17 @@ func TestTypesInFunctionsCannotBeEvents(t *testing.T) {
 	if _, err := codec.EventFor[Pair[int, Plain]](); err == nil {
 		t.Error("a generic type of one is an event")
 	}
-	if _, err := codec.Event(reflect.TypeFor[Pair[int, Plain]]()); err == nil {
+	if _, err := codec.Event(of[Pair[int, Plain]]()); err == nil {
 		t.Error("a generic type of one is an event without its type")
 	}
 	if _, err := inGeneric[int](); err == nil {
 		t.Error("one in a generic function is an event")
 	}
-	if _, err := codec.Response(reflect.TypeFor[Plain]()); err != nil {
+	if _, err := codec.Response(of[Plain]()); err != nil {
 		t.Error(err)
 	}
-	if _, err := codec.EventFor[[]Plain](); err == nil || !strings.Contains(err.Error(), "has no name") {
+	_, err := codec.EventFor[[]Plain]()
+	if err == nil || !strings.Contains(err.Error(), "has no name") {
 		t.Error(err)
 	}
 }
@@ -221,7 +224,7 @@ func TestTypesAreMadeOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, _ := codec.Event(reflect.TypeFor[Plain]())
+	b, _ := codec.Event(of[Plain]())
 	c, _ := codec.EventFor[Plain]()
 	if a != b || b != c {
 		t.Error("one type was made several times")

@@ -71,7 +71,8 @@ func (c *shapes) recordOption(t reflect.Type, path string) (asArray bool, err er
 		case "toarray":
 			asArray = true
 		case "toindefarray":
-			return false, c.refuse(path, "has the tag toindefarray, which receivers refuse", "use toarray")
+			return false, c.refuse(path, "has the tag toindefarray, which receivers refuse",
+				"use toarray")
 		}
 	}
 	return asArray, nil
@@ -128,8 +129,8 @@ func (c *shapes) read(sf reflect.StructField, f *field, in reflect.Type) (reflec
 		tag = sf.Tag.Get("json")
 	}
 	if tag == "-" {
-		return nil, c.refuse(f.path, `has the tag "-", so that it would arrive in the same process but `+
-			`not in another`, "remove the tag, or the field")
+		return nil, c.refuse(f.path, `has the tag "-", so that it would arrive in the same `+
+			"process but not in another", "remove the tag, or the field")
 	}
 	name, options, _ := strings.Cut(tag, ",")
 	if inlined && name == "" {
@@ -177,14 +178,14 @@ func (c *shapes) embed(
 	// Whether the pointer was nil is seen from the fields that arrive.
 	switch {
 	case !sf.IsExported():
-		err = c.refuse(f.path, "is an embedded pointer to an unexported struct, which no decoder can set",
-			"embed the struct itself or export it")
+		err = c.refuse(f.path, "is an embedded pointer to an unexported struct, which no decoder "+
+			"can set", "embed the struct itself or export it")
 	case s.asArray:
-		err = c.refuse(f.path, "is an embedded pointer in a struct with the tag toarray, and would not "+
-			"arrive as nil", "embed the struct itself or give the field a name")
+		err = c.refuse(f.path, "is an embedded pointer in a struct with the tag toarray, and "+
+			"would not arrive as nil", "embed the struct itself or give the field a name")
 	case !slices.ContainsFunc(fields, func(f field) bool { return !f.omittable }):
-		err = c.refuse(f.path, "is an embedded pointer to a struct whose fields may all be left out, "+
-			"and could arrive as nil", "embed the struct itself or give the field a name")
+		err = c.refuse(f.path, "is an embedded pointer to a struct whose fields may all be left "+
+			"out, and could arrive as nil", "embed the struct itself or give the field a name")
 	}
 	// To what embeds this struct, no field of it is sure to be sent.
 	for i := range fields {
@@ -213,7 +214,8 @@ func (c *shapes) distinct(fields []field) error {
 		}
 		why := fmt.Sprintf("has the same key as %s, %s", other.path, f.key())
 		if other.key() != f.key() {
-			why = fmt.Sprintf("has the key %s, which is %s of %s but for case", f.key(), other.key(), other.path)
+			why = fmt.Sprintf("has the key %s, which is %s of %s but for case",
+				f.key(), other.key(), other.path)
 		}
 		return c.refuse(f.path, why, "give one of them another key by a cbor tag")
 	}

@@ -105,86 +105,87 @@ func (HalfCBOR) MarshalCBOR() ([]byte, error)     { return nil, nil }
 func (HalfBinary) MarshalBinary() ([]byte, error) { return nil, nil }
 func (*HalfDecoder) UnmarshalBinary([]byte) error { return nil }
 
-var _ = Unexported{b: 1}
+var _ = []any{Unexported{b: 1}, Header{hash: [32]byte{1}}, EmbeddedScalar{inner: 1}}
 
 func TestRefusedContent(t *testing.T) {
 	const pkg = "github.com/lahja-go/lahja/internal/codec_test."
-	const iface = "is an interface, and the receiver would not know which type to make; use one type, " +
-		"or a struct with a pointer to each that it may be"
+	const iface = "is an interface, and the receiver would not know which type to make; use one " +
+		"type, or a struct with a pointer to each that it may be"
 	const lost = " and would be lost; leave it out and send what the other process needs to know"
-	const keys = ", which need not arrive as they were sent; use strings, integers, booleans or arrays " +
-		"of bytes"
-	const dash = `has the tag "-", so that it would arrive in the same process but not in another; ` +
-		"remove the tag, or the field"
+	const keys = ", which need not arrive as they were sent; use strings, integers, booleans or " +
+		"arrays of bytes"
+	const dash = `has the tag "-", so that it would arrive in the same process but not in ` +
+		"another; remove the tag, or the field"
 	for _, c := range []struct {
 		typ  reflect.Type
 		want string // after the words that all have
 	}{
-		{reflect.TypeFor[Unexported](), "field b is unexported and would be lost; " +
+		{of[Unexported](), "field b is unexported and would be lost; " +
 			"export it or give Unexported a MarshalCBOR/UnmarshalCBOR pair"},
-		{reflect.TypeFor[Block](), "field Header.hash is unexported and would be lost; " +
+		{of[Block](), "field Header.hash is unexported and would be lost; " +
 			"export it or give Header a MarshalCBOR/UnmarshalCBOR pair"},
-		{reflect.TypeFor[Deep](), "field M[][].hash is unexported and would be lost; " +
+		{of[Deep](), "field M[][].hash is unexported and would be lost; " +
 			"export it or give Header a MarshalCBOR/UnmarshalCBOR pair"},
-		{reflect.TypeFor[HasFunc](), "field F is a func" + lost},
-		{reflect.TypeFor[Func](), "it is a func" + lost},
-		{reflect.TypeFor[Callers](), "element [] is a func" + lost},
-		{reflect.TypeFor[Chan](), "field C is a chan" + lost},
-		{reflect.TypeFor[HasAny](), "field V " + iface},
-		{reflect.TypeFor[HasError](), "field Err " + iface},
-		{reflect.TypeFor[EmbeddedIface](), "field Reader " + iface},
-		{reflect.TypeFor[IfaceKey](), "field M[key] " + iface},
-		{reflect.TypeFor[Complex](), "field C is of type complex128, which CBOR does not have; " +
+		{of[HasFunc](), "field F is a func" + lost},
+		{of[Func](), "it is a func" + lost},
+		{of[Callers](), "element [] is a func" + lost},
+		{of[Chan](), "field C is a chan" + lost},
+		{of[HasAny](), "field V " + iface},
+		{of[HasError](), "field Err " + iface},
+		{of[EmbeddedIface](), "field Reader " + iface},
+		{of[IfaceKey](), "field M[key] " + iface},
+		{of[Complex](), "field C is of type complex128, which CBOR does not have; " +
 			"use another type"},
-		{reflect.TypeFor[Uintptr](), "field P is of type uintptr, which CBOR does not have; " +
+		{of[Uintptr](), "field P is of type uintptr, which CBOR does not have; " +
 			"use another type"},
-		{reflect.TypeFor[Unsafe](), "field P is of type unsafe.Pointer, which CBOR does not have; " +
+		{of[Unsafe](), "field P is of type unsafe.Pointer, which CBOR does not have; " +
 			"use another type"},
-		{reflect.TypeFor[Dashed](), "field A " + dash},
-		{reflect.TypeFor[DashedJSON](), "field A " + dash},
-		{reflect.TypeFor[FloatKey](), "field M has keys of type float64" + keys},
-		{reflect.TypeFor[StructKey](), "field M has keys of type codec_test.Point" + keys},
-		{reflect.TypeFor[TimeKey](), "field M has keys of type time.Time" + keys},
-		{reflect.TypeFor[PtrKey](), "field M has keys of type *int" + keys},
-		{reflect.TypeFor[SameKey](), `field B has the same key as A, "x"; ` +
+		{of[Dashed](), "field A " + dash},
+		{of[DashedJSON](), "field A " + dash},
+		{of[FloatKey](), "field M has keys of type float64" + keys},
+		{of[StructKey](), "field M has keys of type codec_test.Point" + keys},
+		{of[TimeKey](), "field M has keys of type time.Time" + keys},
+		{of[PtrKey](), "field M has keys of type *int" + keys},
+		{of[SameKey](), `field B has the same key as A, "x"; ` +
 			"give one of them another key by a cbor tag"},
-		{reflect.TypeFor[SameName](), `field Base.ID has the same key as ID, "ID"; ` +
+		{of[SameName](), `field Base.ID has the same key as ID, "ID"; ` +
 			"give one of them another key by a cbor tag"},
-		{reflect.TypeFor[CaseKey](), `field ID has the key "ID", which is "Id" of Id but for case; ` +
+		{of[CaseKey](), `field ID has the key "ID", which is "Id" of Id but for case; ` +
 			"give one of them another key by a cbor tag"},
-		{reflect.TypeFor[SameNumber](), "field B has the same key as A, 1; " +
+		{of[SameNumber](), "field B has the same key as A, 1; " +
 			"give one of them another key by a cbor tag"},
-		{reflect.TypeFor[NoNumber](), `field A has the tag keyasint and the name "a"; ` +
+		{of[NoNumber](), `field A has the tag keyasint and the name "a"; ` +
 			"make the name an integer"},
-		{reflect.TypeFor[IndefArray](), "it has the tag toindefarray, which receivers refuse; use toarray"},
-		{reflect.TypeFor[EmbeddedScalar](), "field inner is unexported and would be lost; " +
+		{of[IndefArray](), "it has the tag toindefarray, which receivers refuse; use toarray"},
+		{of[EmbeddedScalar](), "field inner is unexported and would be lost; " +
 			"export it or give EmbeddedScalar a MarshalCBOR/UnmarshalCBOR pair"},
-		{reflect.TypeFor[HiddenPointer](), "field hidden is an embedded pointer to an unexported struct, " +
+		{of[HiddenPointer](), "field hidden is an embedded pointer to an unexported struct, " +
 			"which no decoder can set; embed the struct itself or export it"},
-		{reflect.TypeFor[HiddenNamed](), "field hidden is unexported and has a name in its tag; " +
+		{of[HiddenNamed](), "field hidden is unexported and has a name in its tag; " +
 			"export it or remove the name"},
-		{reflect.TypeFor[ArrayPointer](), "field Extra is an embedded pointer in a struct with the tag " +
-			"toarray, and would not arrive as nil; embed the struct itself or give the field a name"},
-		{reflect.TypeFor[OmittedPointer](), "field AllOmitted is an embedded pointer to a struct whose " +
-			"fields may all be left out, and could arrive as nil; embed the struct itself or give the " +
-			"field a name"},
-		{reflect.TypeFor[EmptyPointer](), "field Empty is an embedded pointer to a struct whose " +
-			"fields may all be left out, and could arrive as nil; embed the struct itself or give the " +
-			"field a name"},
-		{reflect.TypeFor[Self](), "field Self embeds the struct in itself; give the field a name"},
-		{reflect.TypeFor[EmbedsTime](), "it has its MarshalBinary method from the embedded Time, which " +
-			"sends nothing else; declare MarshalBinary and UnmarshalBinary on EmbedsTime, or do not " +
-			"embed Time"},
-		{reflect.TypeFor[EmbedsTimePointer](), "it has its MarshalBinary method from the embedded Time, " +
-			"which sends nothing else; declare MarshalBinary and UnmarshalBinary on EmbedsTimePointer, " +
-			"or do not embed Time"},
-		{reflect.TypeFor[HalfCBOR](), "it is of type " + pkg + "HalfCBOR, which has MarshalCBOR but no " +
+		{of[ArrayPointer](), "field Extra is an embedded pointer in a struct with the tag " +
+			"toarray, and would not arrive as nil; embed the struct itself or give the field a " +
+			"name"},
+		{of[OmittedPointer](), "field AllOmitted is an embedded pointer to a struct whose " +
+			"fields may all be left out, and could arrive as nil; embed the struct itself or " +
+			"give the field a name"},
+		{of[EmptyPointer](), "field Empty is an embedded pointer to a struct whose " +
+			"fields may all be left out, and could arrive as nil; embed the struct itself or " +
+			"give the field a name"},
+		{of[Self](), "field Self embeds the struct in itself; give the field a name"},
+		{of[EmbedsTime](), "it has its MarshalBinary method from the embedded Time, which " +
+			"sends nothing else; declare MarshalBinary and UnmarshalBinary on EmbedsTime, or do " +
+			"not embed Time"},
+		{of[EmbedsTimePointer](), "it has its MarshalBinary method from the embedded Time, " +
+			"which sends nothing else; declare MarshalBinary and UnmarshalBinary on " +
+			"EmbedsTimePointer, or do not embed Time"},
+		{of[HalfCBOR](), "it is of type " + pkg + "HalfCBOR, which has MarshalCBOR but no " +
 			"UnmarshalCBOR; declare both or neither"},
-		{reflect.TypeFor[HalfBinary](), "it is of type " + pkg + "HalfBinary, which has MarshalBinary but " +
+		{of[HalfBinary](), "it is of type " + pkg + "HalfBinary, which has MarshalBinary but " +
 			"no UnmarshalBinary; declare both or neither"},
-		{reflect.TypeFor[HalfDecoder](), "it is of type " + pkg + "HalfDecoder, which has UnmarshalBinary " +
+		{of[HalfDecoder](), "it is of type " + pkg + "HalfDecoder, which has UnmarshalBinary " +
 			"but no MarshalBinary; declare both or neither"},
-		{reflect.TypeFor[HasEndless](), "field P points to pointers without end; use one pointer"},
+		{of[HasEndless](), "field P points to pointers without end; use one pointer"},
 	} {
 		want := "lahja: type " + pkg + c.typ.Name() + " cannot be an event: " + c.want
 		if _, err := codec.Event(c.typ); err == nil || err.Error() != want {
@@ -215,11 +216,11 @@ func (*OwnTime) UnmarshalCBOR([]byte) error  { return nil }
 
 func TestAllowedContent(t *testing.T) {
 	for _, typ := range []reflect.Type{
-		reflect.TypeFor[Ping](), reflect.TypeFor[Message](), reflect.TypeFor[Rich](),
-		reflect.TypeFor[Tree](), reflect.TypeFor[Triple](), reflect.TypeFor[Compact](),
-		reflect.TypeFor[Secret](), reflect.TypeFor[Raw](), reflect.TypeFor[Empty](),
-		reflect.TypeFor[OwnTime](), reflect.TypeFor[Blank](), reflect.TypeFor[RawEvent](),
-		reflect.TypeFor[Kind](), reflect.TypeFor[time.Time](),
+		of[Ping](), of[Message](), of[Rich](),
+		of[Tree](), of[Triple](), of[Compact](),
+		of[Secret](), of[Raw](), of[Empty](),
+		of[OwnTime](), of[Blank](), of[RawEvent](),
+		of[Kind](), of[time.Time](),
 	} {
 		if _, err := codec.Event(typ); err != nil {
 			t.Error(err)

@@ -167,7 +167,7 @@ func TestTimes(t *testing.T) {
 		arrives(t, map[string]time.Time{"": at})
 		arrives(t, Base{Created: at})
 	}
-	if got := decode[time.Time](t, encode(t, time.Now())); got.Sub(time.Now()) > 0 {
+	if now := time.Now(); decode[time.Time](t, encode(t, now)) == now {
 		t.Error("the monotonic clock was sent")
 	}
 }
@@ -194,7 +194,9 @@ func TestNumbers(t *testing.T) {
 }
 
 func TestStringsOfAnyBytes(t *testing.T) {
-	for _, s := range []string{"", "plain", "日本", "\x00", "\xff\xfe", "cut \xe2\x82", string([]byte{0xc0, 0x80})} {
+	for _, s := range []string{
+		"", "plain", "日本", "\x00", "\xff\xfe", "cut \xe2\x82", "overlong \xc0\x80",
+	} {
 		arrives(t, s)
 		arrives(t, map[string]string{s: s})
 	}
@@ -238,7 +240,9 @@ func TestValueAndPointerEncodeAlike(t *testing.T) {
 }
 
 func TestDecodedIsIndependentOfData(t *testing.T) {
-	data := encode(t, Rich{Text: "text", Bytes: []byte("bytes"), Names: map[string]string{"k": "v"}})
+	data := encode(t, Rich{
+		Text: "text", Bytes: []byte("bytes"), Names: map[string]string{"k": "v"},
+	})
 	got := decode[Rich](t, data)
 	clear(data)
 	if got.Text != "text" || string(got.Bytes) != "bytes" || got.Names["k"] != "v" {
@@ -265,7 +269,8 @@ func TestPayloadsEvolve(t *testing.T) {
 
 // richValues draws values of several types and requires that they arrive.
 func richValues(t *rapid.T) {
-	switch rapid.SampledFrom([]string{"rich", "tree", "compact", "maps", "slices"}).Draw(t, "type") {
+	types := []string{"rich", "tree", "compact", "maps", "slices"}
+	switch rapid.SampledFrom(types).Draw(t, "type") {
 	case "rich":
 		arrivesIn(t, rich().Draw(t, "rich"))
 	case "tree":
@@ -306,7 +311,8 @@ func times() *rapid.Generator[time.Time] {
 	return rapid.Custom(func(t *rapid.T) time.Time {
 		sec := rapid.Int64Range(-62167219200+86400, 253402300799-86400).Draw(t, "sec")
 		offset := rapid.IntRange(-14*60, 14*60).Draw(t, "minutes") * 60
-		return time.Unix(sec, rapid.Int64Range(0, 999999999).Draw(t, "nsec")).In(time.FixedZone("", offset))
+		nsec := rapid.Int64Range(0, 999999999).Draw(t, "nsec")
+		return time.Unix(sec, nsec).In(time.FixedZone("", offset))
 	})
 }
 

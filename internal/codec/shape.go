@@ -41,6 +41,7 @@ type shape struct {
 	byNumber map[int64]*shape
 	asArray  bool // of a record: its fields come in order, without keys
 
+	nests  int  // how deep its encoding nests, once asked for
 	done   bool // all of the above is known
 	cyclic bool // it contains itself
 	watch  bool // some of its values cannot be sent: see verify
@@ -67,7 +68,8 @@ type shapes struct {
 
 // refuse is the error of a type that cannot be sent. It names the place, says why, and what to do.
 func refuse(t reflect.Type, role, place, why, instead string) error {
-	return fmt.Errorf("lahja: type %s cannot be %s: %s %s; %s", describe(t), role, place, why, instead)
+	return fmt.Errorf("lahja: type %s cannot be %s: %s %s; %s",
+		describe(t), role, place, why, instead)
 }
 
 // describe names a type in an error.
@@ -140,7 +142,8 @@ func (c *shapes) fill(s *shape, path string) (err error) {
 			"leave it out and send what the other process needs to know")
 	}
 	// Complex numbers, uintptr and unsafe.Pointer.
-	return c.refuse(path, fmt.Sprintf("is of type %s, which CBOR does not have", t), "use another type")
+	return c.refuse(path, fmt.Sprintf("is of type %s, which CBOR does not have", t),
+		"use another type")
 }
 
 // special finds the types that are not carried by their kind; of all others it says scalar.
@@ -184,9 +187,10 @@ func (c *shapes) whole(t reflect.Type, path string, p pair) error {
 	if !ok || t.NumField() == 1 && from.Type.Kind() != reflect.Pointer {
 		return nil
 	}
-	why := fmt.Sprintf("has its %s method from the embedded %s, which sends nothing else", name, from.Name)
-	instead := fmt.Sprintf("declare %s and %s on %s, or do not embed %s", p.encode, p.decode, short(t),
-		from.Name)
+	why := fmt.Sprintf("has its %s method from the embedded %s, which sends nothing else",
+		name, from.Name)
+	instead := fmt.Sprintf("declare %s and %s on %s, or do not embed %s",
+		p.encode, p.decode, short(t), from.Name)
 	return c.refuse(path, why, instead)
 }
 
@@ -226,8 +230,9 @@ func (c *shapes) fillTable(s *shape, path string) (err error) {
 		return err
 	}
 	if !isKey(s.key) {
-		return c.refuse(path, fmt.Sprintf("has keys of type %s, which need not arrive as they were sent",
-			s.typ.Key()), "use strings, integers, booleans or arrays of bytes")
+		why := fmt.Sprintf("has keys of type %s, which need not arrive as they were sent",
+			s.typ.Key())
+		return c.refuse(path, why, "use strings, integers, booleans or arrays of bytes")
 	}
 	s.elem, err = c.of(s.typ.Elem(), path+"[]")
 	return err

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/big"
+	"reflect"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -104,6 +105,9 @@ func (s *Secret) UnmarshalBinary(data []byte) error {
 	s.n = binary.BigEndian.Uint32(data)
 	return nil
 }
+
+// of is a Go type.
+func of[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 // Raw writes whatever it is told to.
 type Raw struct{ data []byte }

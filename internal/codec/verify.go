@@ -50,6 +50,9 @@ func (c *shapes) unsure(s *shape) bool {
 
 // depth is how deep the encoding nests, of a shape that does not contain itself.
 func (s *shape) depth() (depth int) {
+	if s.nests > 0 {
+		return s.nests
+	}
 	if s.elem != nil {
 		depth = s.elem.depth()
 	}
@@ -60,6 +63,7 @@ func (s *shape) depth() (depth int) {
 	case list, array, table, record:
 		depth++
 	}
+	s.nests = depth
 	return depth
 }
 
@@ -179,7 +183,9 @@ func timeIn(v reflect.Value) time.Time {
 // belong to local times of the 19th century. Years out of range the CBOR library refuses itself.
 func verifyTime(t time.Time) error {
 	if _, offset := t.Zone(); offset%60 != 0 && !t.IsZero() {
-		return &valueError{why: "is a time whose offset from UTC is not whole minutes; use its UTC()"}
+		return &valueError{
+			why: "is a time whose offset from UTC is not whole minutes; use its UTC()",
+		}
 	}
 	return nil
 }

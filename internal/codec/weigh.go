@@ -9,16 +9,17 @@ import (
 	"reflect"
 )
 
-// Decoding can cost far more memory than the bytes that it reads: a null is one byte, and an element
-// of a slice of large structs on arrival; the CBOR library makes the slice before it reads them. Such
-// elements can be spread over any number of slices, so that a limit on each bounds nothing. Hence
-// payloads that could be that costly are weighed first: one pass over the bytes adds up what the
-// library is going to allocate.
+// Decoding can cost far more memory than the bytes that it reads: a null is one byte, and an
+// element of a slice of large structs on arrival; the CBOR library makes the slice before it reads
+// them. Such elements can be spread over any number of slices, so that a limit on each bounds
+// nothing. Hence payloads that could be that costly are weighed first: one pass over the bytes adds
+// up what the library is going to allocate. That is what the value holds: while it decodes, the
+// library also makes and drops an error of 64 bytes for each element of a wrong type.
 
 // Costs per byte received, of what does not follow from sizes.
 const (
-	// strayCost is for a key that is neither text nor an integer where a struct's field is expected:
-	// the library reads it into maps of any, to see whether it comes twice.
+	// strayCost is for a key that is neither text nor an integer where a struct's field is
+	// expected: the library reads it into maps of any, to see whether it comes twice.
 	strayCost = 192
 	// tableCost is for the head of a Go map.
 	tableCost = 48
@@ -146,7 +147,8 @@ func (t *Type) weigh(data []byte) error {
 func (w *scale) hold(n int64) error {
 	w.held += n
 	if w.held > w.limit {
-		return fmt.Errorf("its %d bytes would take more than %d MiB of memory", len(w.data), w.limit>>20)
+		return fmt.Errorf("its %d bytes would take more than %d MiB of memory",
+			len(w.data), w.limit>>20)
 	}
 	return nil
 }
@@ -316,7 +318,7 @@ func longBignum(data []byte) bool {
 				break
 			}
 			rest = rest[i+1:]
-			if rest[0] >= 0x59 && rest[0] <= 0x5b { // a byte string with a length of 2, 4 or 8 bytes
+			if rest[0] >= 0x59 && rest[0] <= 0x5b { // bytes with a length of 2, 4 or 8 bytes
 				return true
 			}
 		}
