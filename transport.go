@@ -19,7 +19,8 @@ type Transport interface {
 	Dial(ctx context.Context) (Conn, error)
 
 	// Listen starts to accept connections. ctx bounds the call only. When Listen has returned, a
-	// Dial from anywhere that can reach the place succeeds.
+	// Dial from anywhere that can reach the place succeeds. While the Listener is open a further
+	// Listen at the same place fails; once it is closed the place is free again.
 	Listen(ctx context.Context) (Listener, error)
 }
 
@@ -35,7 +36,8 @@ type Listener interface {
 	Addr() string
 
 	// Close ends the Listener and every Accept that waits. It may be called from anywhere, any
-	// number of times; calls after the first return nil. Connections that were accepted live on.
+	// number of times; calls after the first return nil. Connections that were accepted live on;
+	// those that still wait to be accepted are closed.
 	Close() error
 }
 

@@ -75,6 +75,9 @@ func (ep *Endpoint) NewCall(ctx context.Context, wanted string, gather bool) *Ca
 func (ep *Endpoint) Next(ctx context.Context, c *Call) (a Answer, last bool, err error) {
 	for {
 		if a, ok := c.take(); ok {
+			if err := ep.Err(); a.nobody && err != nil {
+				return Answer{}, true, err // nobody is left because ep has ended
+			}
 			return a, a.nobody || a.cancelled || !c.gather, a.Err
 		}
 		select {
@@ -90,7 +93,7 @@ func (ep *Endpoint) Next(ctx context.Context, c *Call) (a Answer, last bool, err
 // abandon withdraws a call for the reason err, unless an answer came at the same moment.
 func (ep *Endpoint) abandon(c *Call, err error) (Answer, bool, error) {
 	c.Cancel()
-	if a, ok := c.take(); ok && !a.cancelled {
+	if a, ok := c.take(); ok && !a.cancelled && !a.nobody {
 		return a, true, a.Err
 	}
 	return Answer{}, true, err
@@ -114,33 +117,51 @@ func (n *Node) newCall(wanted string) *Call {
 	}
 }
 
+// counterpart is what a number stands for that a link knows a call by.
+type counterpart struct {
+	call  *Call
+	party *parcel // the recipient that has a number of its own; nil: the link itself is
+}
+
 func (n *Node) register(c *Call) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c.ID = n.nextLocked()
 	c.wantedID = n.topicLocked(c.wanted).ID
-	n.calls[c.ID] = c
+	n.calls[c.ID] = counterpart{call: c}
 }
 
-func (n *Node) call(id uint64) *Call {
+// call returns the call that p knows by a number, and who of its recipients p speaks for.
+func (n *Node) call(id uint64, p *peer) (c *Call, party any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.calls[id]
+	found := n.calls[id]
+	switch {
+	case found.party == nil:
+		return found.call, p
+	case found.party.holder == p:
+		return found.call, found.party
+	}
+	return nil, nil // it is not p's to answer
 }
 
 // partyGone ends what an endpoint or a link that has ended still owed or wanted.
 func (n *Node) partyGone(party any) {
 	n.mu.Lock()
-	calls := make([]*Call, 0, len(n.calls))
+	calls := make([]counterpart, 0, len(n.calls))
 	for _, c := range n.calls {
 		calls = append(calls, c)
 	}
 	n.mu.Unlock()
 	for _, c := range calls {
-		if c.peer != nil && party == any(c.peer) {
-			c.Cancel()
+		switch {
+		case c.party != nil && any(c.party.holder) == party:
+			c.call.gone(c.party, fault.ResponderGone)
+		case c.party == nil && c.call.peer != nil && any(c.call.peer) == party:
+			c.call.Cancel()
+		case c.party == nil:
+			c.call.gone(party, fault.ResponderGone)
 		}
-		c.gone(party, fault.ResponderGone)
 	}
 }
 
@@ -148,12 +169,12 @@ func (n *Node) partyGone(party any) {
 func (c *Call) Over() bool { return c.over.Load() }
 
 // describe completes the frame of the call's event, and returns the name that goes with it.
-func (c *Call) describe(e *wire.Event) wire.Name {
+func (c *Call) describe(e *wire.Event, id uint64) wire.Name {
 	e.Flags |= wire.FlagRequest
 	if c.gather && c.peer == nil && c.node.uplink != nil {
 		e.Flags |= wire.FlagGather
 	}
-	e.Call, e.Wanted = c.ID, c.wantedID
+	e.Call, e.Wanted = id, c.wantedID
 	if !c.deadline.IsZero() {
 		left := (time.Until(c.deadline) + time.Microsecond - 1) / time.Microsecond
 		e.Remaining = uint64(max(1, left))
@@ -162,24 +183,28 @@ func (c *Call) describe(e *wire.Event) wire.Name {
 }
 
 // none says that a link had no recipient at all.
-func (c *Call) none(p *peer) {
+func (c *Call) none(party any) {
 	c.mu.Lock()
-	if _, counts := c.left[p]; counts {
+	if _, counts := c.left[party]; counts {
 		c.asked--
 	}
 	c.mu.Unlock()
-	c.gone(p, nil)
+	c.gone(party, nil)
 }
 
 // add makes a link a recipient; false: the call is over already.
 func (c *Call) add(p *peer) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.over.Load() {
+		c.mu.Unlock()
 		return false
 	}
 	c.asked++
 	c.left[p] = nil
+	c.mu.Unlock()
+	if p.hasLeft() { // perhaps too early for the call to be told
+		c.gone(p, nil)
+	}
 	return true
 }
 
@@ -191,6 +216,28 @@ func (c *Call) addParcel(p *parcel) {
 		c.asked++
 		c.left[p] = nil
 	}
+}
+
+// assign gives the recipient p a number by which its link knows the call; false: it is over.
+func (c *Call) assign(p *parcel, to *peer) (id uint64, ok bool) {
+	c.node.mu.Lock()
+	id = c.node.nextLocked()
+	p.holder = to
+	c.node.calls[id] = counterpart{c, p}
+	c.node.mu.Unlock()
+	c.mu.Lock()
+	_, counts := c.left[p]
+	over := !counts || c.over.Load()
+	if !over {
+		p.id = id
+	}
+	c.mu.Unlock()
+	if over {
+		c.node.mu.Lock()
+		delete(c.node.calls, id)
+		c.node.mu.Unlock()
+	}
+	return id, !over
 }
 
 // inbound makes the endpoint of s a recipient, unless it only observes, and returns what its
@@ -239,6 +286,7 @@ func (c *Call) gone(party any, reason error) {
 		return
 	}
 	delete(c.left, party)
+	c.forgetLocked(party)
 	var refusal *fault.RemoteError
 	switch {
 	case errors.As(reason, &refusal):
@@ -258,6 +306,10 @@ func partyName(party any) string {
 	case *peer:
 		if p.party != nil {
 			return p.party.Name
+		}
+	case *parcel:
+		if p.holder != nil {
+			return p.holder.party.Name
 		}
 	}
 	return "" // the bus, or a group
@@ -294,6 +346,7 @@ func (c *Call) answer(party any, a Answer) error {
 			"the request has been answered, has ended, or was never this endpoint's to answer")
 	}
 	delete(c.left, party)
+	c.forgetLocked(party)
 	if c.gather {
 		c.collectLocked(a)
 		c.finishIfDeserted() // unlocks
@@ -351,8 +404,11 @@ func (c *Call) finish(a Answer, by any) {
 		}
 	}
 	for party := range left {
-		if p, ok := party.(*peer); ok {
+		switch p := party.(type) {
+		case *peer:
 			p.cancel(c.ID)
+		case *parcel:
+			c.withdraw(p)
 		}
 	}
 	if c.peer != nil {
@@ -362,6 +418,25 @@ func (c *Call) finish(a Answer, by any) {
 	c.mu.Lock()
 	c.collectLocked(a)
 	c.mu.Unlock()
+}
+
+// forgetLocked forgets the number that a recipient has of its own.
+func (c *Call) forgetLocked(party any) {
+	if p, own := party.(*parcel); own && p.id != 0 {
+		c.node.mu.Lock()
+		delete(c.node.calls, p.id)
+		c.node.mu.Unlock()
+	}
+}
+
+// withdraw takes the request back from whoever has the parcel.
+func (c *Call) withdraw(p *parcel) {
+	if p.id == 0 {
+		p.post.withdraw(p)
+		return
+	}
+	c.forgetLocked(p)
+	p.holder.cancel(p.id)
 }
 
 // Inbound is a request as one of its recipients has it: the way back.
@@ -375,13 +450,17 @@ type Inbound struct {
 // Wanted is the name of the response's type.
 func (in *Inbound) Wanted() string { return in.call.wanted }
 
-// Over reports whether nobody waits for the answer any more.
-func (in *Inbound) Over() bool { return in.call.Over() }
+// Over reports whether the request is withdrawn, because nobody waits for an answer any more. From
+// one who only observes, nothing is withdrawn: requests are answered sooner than they are observed.
+func (in *Inbound) Over() bool { return !in.observer && in.call.Over() }
 
 // Answer answers the request.
 func (in *Inbound) Answer(a Answer) error {
 	if err := in.endpoint.Err(); err != nil {
 		return err
+	}
+	if in.observer {
+		return fault.Errorf(fault.UnexpectedResponse, "who only observes a request cannot answer it")
 	}
 	if a.Err == nil && a.Name != in.call.wanted {
 		return fault.Errorf(fault.UnexpectedResponse,
@@ -418,6 +497,9 @@ func (in *Inbound) Done() {
 // Context returns a handler's context: it ends with the deadline of the requester, and when
 // nobody waits for the answer any more. The handler must call cancel when it returns.
 func (in *Inbound) Context(parent context.Context) (ctx context.Context, cancel func()) {
+	if in.observer {
+		return parent, func() {}
+	}
 	c := in.call
 	var stop context.CancelFunc
 	if c.deadline.IsZero() {

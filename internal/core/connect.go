@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/lahja-go/lahja/internal/fault"
@@ -62,12 +63,17 @@ func linkError(who string, err error) error {
 	return fault.Errorf(fault.SessionLost, "%s: %w", who, err)
 }
 
+// refusalTime is how long a handshake may still take when the bus has begun to close.
+const refusalTime = goodbyeTime / 2
+
 // admit does the bus's side of the handshake.
 func (n *Node) admit(ctx context.Context, conn Conn, pinned string) (*peer, error) {
-	defer context.AfterFunc(n.life, func() { conn.Close() })()
-	release := session.Bound(ctx, conn, n.cfg.Handshake)
-	hello, err := session.ReadHello(conn)
+	began := time.Now()
+	hello, err := n.hello(ctx, conn)
 	if err == nil {
+		// The endpoint is attached as soon as it has read the answer. From then on a goodbye tells
+		// it of the end of ctx or the Node, so the answer itself is bounded by nothing but time.
+		release := session.Bound(context.Background(), conn, n.cfg.Handshake-time.Since(began))
 		var p *peer
 		if p, err = n.welcome(conn, hello, pinned); err == nil {
 			if !release() {
@@ -76,11 +82,32 @@ func (n *Node) admit(ctx context.Context, conn Conn, pinned string) (*peer, erro
 			return p, nil
 		}
 		session.Refuse(conn, err)
-	}
-	if !release() {
-		err = fmt.Errorf("the handshake took longer than %v, or was ended: %w", n.cfg.Handshake, err)
+		release()
 	}
 	return nil, fault.Errorf(fault.Protocol, "a connection was refused: %w", err)
+}
+
+// hello reads how the endpoint introduces itself.
+func (n *Node) hello(ctx context.Context, conn Conn) (*wire.Hello, error) {
+	done := make(chan struct{})
+	defer close(done)
+	defer context.AfterFunc(n.life, func() {
+		select {
+		case <-done:
+		case <-time.After(refusalTime): // so that who dials now is still told why it is refused
+			conn.Close()
+		}
+	})()
+	release := session.Bound(ctx, conn, n.cfg.Handshake)
+	hello, err := session.ReadHello(conn)
+	if release() {
+		return hello, err
+	}
+	if err == nil { // it came at the last moment
+		err = io.ErrClosedPipe
+	}
+	return nil, fmt.Errorf("the handshake took longer than %v, or was ended: %w",
+		n.cfg.Handshake, err)
 }
 
 // welcome admits an endpoint, or says why not.
@@ -158,11 +185,11 @@ func Connect(ctx context.Context, name string, cfg Config, conn Conn) (*Endpoint
 // run serves the link to the bus until it ends, and the endpoint with it.
 func (p *peer) run(ep *Endpoint) {
 	err := p.link.Run()
-	p.finish()
 	if err != nil {
 		err = linkError("the connection to the bus has ended", err)
 	} else {
 		err = fault.Errorf(fault.Closed, "the bus has closed")
 	}
-	ep.lost(err)
+	ep.lost(err) // before the requests that wait find that nobody is left who could answer
+	p.finish()
 }

@@ -196,39 +196,37 @@ func (ep *Endpoint) openSubs() []*Sub {
 }
 
 // Shutdown takes no more events, lets the handlers finish what has arrived, hands over what was
-// broadcast, and closes. At the end of ctx it closes at once and returns why.
+// broadcast, and closes. At the end of ctx it closes at once and returns why. An endpoint whose
+// link has ended still lets its handlers finish.
 func (ep *Endpoint) Shutdown(ctx context.Context) error {
-	ep.shut.Store(true)
-	subs := ep.openSubs()
+	ended := ep.closing
+	if ep.shut.Swap(true) && ep.Err() != nil {
+		ended = nil // by the link, or by a Close that leaves no handler to wait for
+	}
+	for _, s := range ep.openSubs() {
+		s.end(fault.Errorf(fault.Closed, "endpoint %q is shutting down", ep.name), true)
+	}
+	err := ep.drain(ctx, ended)
+	ep.Close()
+	return err
+}
+
+// drain waits until the handlers have returned and what was broadcast is taken.
+func (ep *Endpoint) drain(ctx context.Context, ended <-chan struct{}) error {
+	select {
+	case <-ep.tasks.quiet():
+	case <-ctx.Done():
+		return fault.Errorf(fault.Closed, "endpoint %q: a handler has not returned: %w",
+			ep.name, ctx.Err())
+	case <-ended:
+		return ep.Err()
+	}
 	ep.mu.Lock()
 	outlets := make([]*Outlet, 0, len(ep.outlets))
 	for _, o := range ep.outlets {
 		outlets = append(outlets, o)
 	}
 	ep.mu.Unlock()
-	for _, s := range subs {
-		s.end(fault.Errorf(fault.Closed, "endpoint %q is shutting down", ep.name), true)
-	}
-	err := ep.drain(ctx, subs, outlets)
-	ep.Close()
-	return err
-}
-
-// drain waits until the handlers of subs have returned and what outlets broadcast is taken.
-func (ep *Endpoint) drain(ctx context.Context, subs []*Sub, outlets []*Outlet) error {
-	for _, s := range subs {
-		if !s.handled() {
-			continue
-		}
-		select {
-		case <-s.done:
-		case <-ctx.Done():
-			return fault.Errorf(fault.Closed, "endpoint %q: a handler of %s has not returned: %w",
-				ep.name, s.Spec.Event, ctx.Err())
-		case <-ep.closing:
-			return ep.Err()
-		}
-	}
 	for _, o := range outlets {
 		if err := o.Account.Drained(ctx); err != nil {
 			return fault.Errorf(fault.Closed, "endpoint %q: %d bytes of %s were not delivered: %w",

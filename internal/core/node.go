@@ -47,13 +47,13 @@ type Node struct {
 	mu        sync.Mutex // guards what follows
 	table     *router.Table
 	topics    map[string]*Topic
-	calls     map[uint64]*Call
-	peers     map[*peer]struct{} // links to endpoints elsewhere
-	uplink    *peer              // the link to the bus; nil on the bus itself
-	self      *router.Party      // the endpoint of an uplink
-	lastID    uint64             // of topics, parties, subscriptions and calls
-	closed    bool               // no endpoint may join
-	changed   chan struct{}      // closed at the next change of presence; nil: nobody waits
+	calls     map[uint64]counterpart // by the numbers that links know them by
+	peers     map[*peer]struct{}     // links to endpoints elsewhere
+	uplink    *peer                  // the link to the bus; nil on the bus itself
+	self      *router.Party          // the endpoint of an uplink
+	lastID    uint64                 // of topics, parties, subscriptions and calls
+	closed    bool                   // no endpoint may join
+	changed   chan struct{}          // closed at the next change of presence; nil: nobody waits
 	endpoints map[*Endpoint]struct{}
 }
 
@@ -69,7 +69,7 @@ func NewNode(cfg Config) *Node {
 		endLife:     end,
 		table:       router.New(),
 		topics:      map[string]*Topic{},
-		calls:       map[uint64]*Call{},
+		calls:       map[uint64]counterpart{},
 		peers:       map[*peer]struct{}{},
 		endpoints:   map[*Endpoint]struct{}{},
 	}
@@ -79,6 +79,12 @@ func NewNode(cfg Config) *Node {
 func (n *Node) nextLocked() uint64 {
 	n.lastID++
 	return n.lastID
+}
+
+func (n *Node) next() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.nextLocked()
 }
 
 // CheckName says what is wrong with the name of an endpoint or a group.

@@ -79,6 +79,13 @@ func (p *peer) leave() {
 	p.node.partyGone(p)
 }
 
+// hasLeft reports whether leave has begun.
+func (p *peer) hasLeft() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
+}
+
 // Goodbye implements [session.Handler].
 func (p *peer) Goodbye(g wire.Goodbye) {
 	if p.party != nil {
@@ -368,7 +375,7 @@ func (p *peer) reply(body []byte) error {
 	if err := wire.ParseReply(body, &r); err != nil {
 		return err
 	}
-	c := p.node.call(r.Call)
+	c, party := p.node.call(r.Call, p)
 	if c == nil {
 		return nil // it has been answered or cancelled meanwhile
 	}
@@ -389,7 +396,7 @@ func (p *peer) reply(body []byte) error {
 	if p.party == nil && c.gather {
 		c.pass(p, a)
 	} else {
-		c.answer(p, a) // too late is no fault of the peer
+		_ = c.answer(party, a) // too late is no fault of the peer
 	}
 	return nil
 }
@@ -400,7 +407,7 @@ func (p *peer) end(body []byte) error {
 	if err != nil {
 		return err
 	}
-	c := p.node.call(e.Call)
+	c, party := p.node.call(e.Call, p)
 	if c == nil {
 		return nil
 	}
@@ -409,11 +416,11 @@ func (p *peer) end(body []byte) error {
 	}
 	switch code := fault.Code(e.Code); code {
 	case fault.NoSubscribers:
-		c.none(p)
+		c.none(party)
 	case "", fault.ResponderGone:
-		c.gone(p, p.silence())
+		c.gone(party, p.silence())
 	default:
-		c.gone(p, &fault.RemoteError{Endpoint: e.Origin, Code: code, Message: e.Message})
+		c.gone(party, &fault.RemoteError{Endpoint: e.Origin, Code: code, Message: e.Message})
 	}
 	return nil
 }
@@ -443,6 +450,7 @@ func (p *peer) cancelled(body []byte) error {
 
 // cancel tells the peer that a call of this Node is over.
 func (p *peer) cancel(id uint64) {
+	p.link.Withdraw(id)
 	p.link.Send(func(dst []byte) []byte {
 		return wire.AppendUvarints(dst, wire.TypeCancel, id)
 	})

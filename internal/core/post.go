@@ -2,6 +2,7 @@ package core
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/lahja-go/lahja/internal/fault"
@@ -36,6 +37,12 @@ type parcel struct {
 	body     Body
 	size     int64
 	flags    wire.EventFlags // what is special about it
+
+	post *post // where it waits, or waited
+
+	// Of a request that a member elsewhere has; written before it is sent, guarded by Node.mu.
+	holder *peer
+	id     uint64 // the number by which the holder knows the call
 }
 
 // post hands events to members one by one, as each has room for them: the members of a group, or
@@ -82,6 +89,12 @@ func (p *post) wantsLocked(d *Delivery) (wanted, counting bool) {
 		}
 	}
 	return wanted, counting
+}
+
+// observesLocked reports whether the members only observe: nothing is withdrawn from them. In a
+// group none does.
+func (p *post) observesLocked() bool {
+	return len(p.members) > 0 && p.members[0].entry.Observe
 }
 
 // elsewhere reports whether a member needs events encoded.
@@ -132,7 +145,7 @@ func (p *post) leave(m *member) (empty bool) {
 
 // offer takes an event, unless it is for nobody.
 func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) {
-	c := &parcel{Delivery: *d, body: body, size: size, flags: flags}
+	c := &parcel{Delivery: *d, body: body, size: size, flags: flags, post: p}
 	p.mu.Lock()
 	wanted, counting := p.wantsLocked(d)
 	if !wanted {
@@ -166,6 +179,19 @@ func (p *post) makeRoomLocked() (dropped *parcel) {
 	p.waiting = append(p.waiting[:0], p.waiting[1:]...)
 	p.missed++
 	return dropped
+}
+
+// withdraw gives c up if it still waits.
+func (p *post) withdraw(c *parcel) {
+	p.mu.Lock()
+	i := slices.Index(p.waiting, c)
+	if i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	}
+	p.mu.Unlock()
+	if i >= 0 {
+		c.giveUp()
+	}
 }
 
 // giveUp lets go of an event that nobody gets.
@@ -206,7 +232,7 @@ func (p *post) serve() {
 // room for; nil: there is none.
 func (p *post) pickLocked() (*parcel, *member) {
 	for i, c := range p.waiting {
-		over := c.Call != nil && c.Call.Over()
+		over := c.Call != nil && c.Call.Over() && !p.observesLocked()
 		m := p.freeLocked(c)
 		if !over && m == nil {
 			if !p.roomLocked() {
@@ -278,7 +304,7 @@ func (m *member) deliver(c *parcel, missed uint64) {
 		c.body.Push(m.own, &d)
 	}
 	d.Flight.Drop()
-	if c.Call != nil {
+	if c.Call != nil && m.peer == nil {
 		c.Call.gone(c, nil) // the member counts in its place, or it has refused
 	}
 }
@@ -289,6 +315,9 @@ func (m *member) send(c *parcel, d *Delivery) {
 	if err != nil {
 		slog.Error("lahja: an event that waited cannot be encoded", "event", d.Topic.Name,
 			"origin", d.Origin, "error", err)
+		if c.Call != nil {
+			c.Call.gone(c, fault.ResponderGone)
+		}
 		return
 	}
 	e := wire.Event{
@@ -299,10 +328,14 @@ func (m *member) send(c *parcel, d *Delivery) {
 	name := wire.Name{Number: d.Topic.ID, Name: d.Topic.Name}
 	wanted := name
 	if d.Call != nil {
-		if !m.entry.Observe && !d.Call.add(m.peer) {
+		id, ok := uint64(0), true
+		if m.entry.Observe {
+			// A number that nobody answers to; the call's own may be in use on this link.
+			id = d.Topic.node.next()
+		} else if id, ok = d.Call.assign(c, m.peer); !ok {
 			return
 		}
-		wanted = d.Call.describe(&e)
+		wanted = d.Call.describe(&e, id)
 	}
 	m.peer.link.Event(&e, d.Flight, name, wire.Name{Number: d.originID, Name: d.Origin}, wanted)
 }

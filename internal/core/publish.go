@@ -235,7 +235,7 @@ func (p *Publication) sendUp(payload []byte) {
 		if !p.Call.add(p.uplink) {
 			return
 		}
-		wanted = p.Call.describe(&e)
+		wanted = p.Call.describe(&e, p.Call.ID)
 	}
 	p.uplink.link.Event(&e, p.Flight, name, wanted)
 }

@@ -69,7 +69,7 @@ func (ep *Endpoint) Subscribe(ctx context.Context, spec Spec, box func(*Sub) Box
 		s.ctx, s.cancel = context.WithCancelCause(ctx)
 	}
 	s.Box = box(s)
-	err := ctx.Err()
+	err := context.Cause(ctx)
 	if err == nil {
 		err = ep.add(s)
 	}
@@ -186,7 +186,7 @@ func (s *Sub) end(err error, rest bool) {
 		s.stopped.Store(true)
 	}
 	first := !s.ended
-	if first {
+	if first || !rest && !s.finished && s.err == nil { // what still waits is discarded: say why
 		s.ended, s.err = true, err
 	}
 	s.mu.Unlock()

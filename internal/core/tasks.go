@@ -11,6 +11,7 @@ type tasks struct {
 	idle      chan struct{} // closed when running becomes 0; nil: nobody waits
 	done      chan struct{} // closed when handlers becomes 0; nil: not asked for
 	finishing bool          // finish was called
+	still     chan struct{} // closed when handlers becomes 0; nil: nobody waits
 }
 
 // start runs f in a goroutine.
@@ -48,9 +49,16 @@ func (t *tasks) add(running, handlers int) {
 }
 
 func (t *tasks) finishLocked() {
-	if t.handlers == 0 && t.done != nil {
+	if t.handlers > 0 {
+		return
+	}
+	if t.done != nil {
 		close(t.done)
 		t.done = nil
+	}
+	if t.still != nil {
+		close(t.still)
+		t.still = nil
 	}
 }
 
@@ -67,6 +75,18 @@ func (t *tasks) wait() {
 	idle := t.idle
 	t.mu.Unlock()
 	<-idle
+}
+
+// quiet returns a channel that is closed when no handler is left.
+func (t *tasks) quiet() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.still == nil {
+		t.still = make(chan struct{})
+	}
+	still := t.still
+	t.finishLocked()
+	return still
 }
 
 // finish closes done when no handler is left. It is called when no more will be started; calls

@@ -179,7 +179,7 @@ func (r *Route) forward(payload []byte, d *Delivery, not *peer) {
 			if counts && !d.Call.add(in.peer) {
 				return
 			}
-			wanted = d.Call.describe(&e)
+			wanted = d.Call.describe(&e, d.Call.ID)
 		}
 		in.peer.link.Event(&e, d.Flight,
 			wire.Name{Number: d.Topic.ID, Name: d.Topic.Name},

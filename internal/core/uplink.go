@@ -56,7 +56,7 @@ func wait(ctx context.Context, p *peer, ep *Endpoint, answer <-chan error) error
 	case err := <-answer:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-ep.closing:
 		return ep.Err()
 	}

@@ -49,16 +49,11 @@ type Mailbox[E any] struct {
 	listed atomic.Int64  // bytes that wait on the list or in the pump's batch
 
 	mu      sync.Mutex // guards what follows; every send to ch but the pump's is made under it
-	list    []entry[E]
+	list    list[E]
 	pumping bool // the pump is alive: it alone sends to ch
 	sealed  bool // no more events: Take is reached or End was called
 	ended   bool // End was called
 	pushed  int  // events accepted and not dropped, for Take
-}
-
-type entry[E any] struct {
-	event  E
-	flight *window.Flight
 }
 
 // New returns an open Mailbox.
@@ -98,7 +93,7 @@ func (m *Mailbox[E]) Push(ev *E, flight *window.Flight) Result {
 		return Overflow
 	}
 	flight.Hold()
-	m.list = append(m.list, entry[E]{*ev, flight})
+	m.list.add(ev, flight)
 	m.listed.Add(flight.Size)
 	if !m.pumping {
 		m.pumping = true
@@ -156,48 +151,69 @@ func (m *Mailbox[E]) replace(ev E) Result {
 // pump sends what is listed until nothing is, or the mailbox ends. It is the only sender while it
 // lives, and closes the channel if it is the last.
 func (m *Mailbox[E]) pump() {
-	var batch []entry[E]
+	var spent *block[E]
 	for {
 		m.mu.Lock()
-		if m.ended || len(m.list) == 0 {
-			rest := m.list
-			m.list, m.pumping = nil, false
+		m.list.reuse(spent)
+		blocks := m.list.takeAll()
+		if m.ended || blocks == nil {
+			m.list.clear()
+			m.pumping = false
 			finish := m.sealed
 			m.mu.Unlock()
-			m.discard(rest)
+			m.discardAll(blocks)
 			if finish {
 				m.finish()
 			}
 			return
 		}
-		batch, m.list = m.list, batch[:0]
 		m.mu.Unlock()
-		m.send(batch)
+		spent = m.sendAll(blocks)
 	}
 }
 
-func (m *Mailbox[E]) send(batch []entry[E]) {
-	for i := range batch {
-		e := &batch[i]
-		if m.opt.Stale(&e.event) {
-			m.discard(batch[i : i+1])
-			continue
+// sendAll sends what is in blocks, and returns one of them that is empty.
+func (m *Mailbox[E]) sendAll(blocks *block[E]) *block[E] {
+	for b := blocks; ; b = b.next {
+		for b.sent < b.used {
+			if !m.send(&b.entries[b.sent]) {
+				m.discardAll(b)
+				return nil
+			}
+			b.sent++
 		}
-		select {
-		case m.ch <- e.event:
-			m.release(e)
-		case <-m.done:
-			m.discard(batch[i:])
-			return
+		if b.next == nil {
+			return b
 		}
 	}
 }
 
-func (m *Mailbox[E]) discard(entries []entry[E]) {
-	for i := range entries {
-		m.opt.Lost(&entries[i].event)
-		m.release(&entries[i])
+// send sends one event; false: the mailbox has ended.
+func (m *Mailbox[E]) send(e *entry[E]) bool {
+	if m.opt.Stale(&e.event) {
+		m.discard(e)
+		return true
 	}
+	select {
+	case m.ch <- e.event:
+		m.release(e)
+		return true
+	case <-m.done:
+		return false
+	}
+}
+
+func (m *Mailbox[E]) discardAll(blocks *block[E]) {
+	for b := blocks; b != nil; b = b.next {
+		for ; b.sent < b.used; b.sent++ {
+			m.discard(&b.entries[b.sent])
+		}
+	}
+}
+
+func (m *Mailbox[E]) discard(e *entry[E]) {
+	m.opt.Lost(&e.event)
+	m.release(e)
 }
 
 // release clears e, so that the list does not keep alive what was sent.

@@ -23,12 +23,17 @@ type acks struct {
 	taken wire.Ranges
 	bytes int64
 	urged bool        // a report is due
+	ended bool        // nothing is reported any more
 	timer *time.Timer // runs while something is collected
 }
 
 // add records that an event was taken everywhere on this side.
 func (a *acks) add(f *window.Flight) {
 	a.mu.Lock()
+	if a.ended {
+		a.mu.Unlock()
+		return
+	}
 	first := a.taken.Len() == 0
 	a.taken.Add(f.Slot)
 	a.bytes += f.Size
@@ -62,8 +67,8 @@ func (a *acks) urge() {
 	}
 }
 
-// report appends the report to c, if there is something to ride on or it is due, and returns the
-// chunk, which may be a new one.
+// report appends a report to c, if there is something to ride on or it is due, and returns the
+// chunk, which may be a new one. What does not fit into it is due.
 func (a *acks) report(c *chunk) *chunk {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -75,8 +80,7 @@ func (a *acks) report(c *chunk) *chunk {
 	}
 	c.buf = wire.AppendTaken(c.buf, &a.taken)
 	c.frames++
-	a.taken.Reset()
-	a.bytes, a.urged = 0, false
+	a.bytes, a.urged = 0, a.taken.Len() > 0
 	return c
 }
 
@@ -84,7 +88,8 @@ func (a *acks) report(c *chunk) *chunk {
 func (a *acks) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.urged = true // no timer is started any more
+	a.ended = true
+	a.taken.Reset()
 	if a.timer != nil {
 		a.timer.Stop()
 	}

@@ -125,16 +125,17 @@ func hear(conn io.Reader) (wire.Frame, error) {
 			"the other side does not speak this protocol: it begins with %q", preface[:])
 	}
 	var head [wire.HeaderSize]byte
-	if _, err := io.ReadFull(conn, head[:]); err != nil {
-		return wire.Frame{}, heardTooLittle(nil, err)
+	if n, err := io.ReadFull(conn, head[:]); err != nil {
+		return wire.Frame{}, heardTooLittle(append(preface[:], head[:n]...), err)
 	}
 	h, err := wire.ParseHeader(head[:], wire.MaxHandshake)
 	if err != nil {
 		return wire.Frame{}, fault.Errorf(fault.Protocol, "%w", err)
 	}
 	body := make([]byte, h.Length)
-	if _, err := io.ReadFull(conn, body); err != nil {
-		return wire.Frame{}, heardTooLittle(nil, err)
+	if n, err := io.ReadFull(conn, body); err != nil {
+		return wire.Frame{}, fmt.Errorf("the other side said only %d of the %d bytes of its first "+
+			"message: %w", n, h.Length, err)
 	}
 	if err := h.CheckBody(body); err != nil {
 		return wire.Frame{}, fault.Errorf(fault.Protocol, "%w", err)
@@ -153,5 +154,5 @@ func heardTooLittle(have []byte, err error) error {
 	if len(have) > 0 {
 		return fmt.Errorf("the other side said only %q: %w", have, err)
 	}
-	return fmt.Errorf("the other side ended the handshake: %w", err)
+	return fmt.Errorf("the other side said nothing: %w", err)
 }

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/window"
 	"github.com/lahja-go/lahja/internal/wire"
 )
@@ -63,11 +64,13 @@ type Link struct {
 	wake chan struct{} // one slot: there may be something to write
 	down chan struct{} // closed by Kill
 
+	left bool // the peer's Goodbye has arrived; the reader's own
+
 	mu       sync.Mutex // guards what follows
-	err      error      // why it ended; the first one
+	err      error      // why it ended, or is about to; the first one
 	killed   bool
 	sentBye  bool // our Goodbye was written
-	heardBye bool // the peer's arrived
+	heardBye bool // nothing more is to be heard: the peer's Goodbye, or a mistake of the peer
 }
 
 // New returns a Link on a connection whose handshake is over. maxFrame and limit are in bytes.
@@ -76,7 +79,7 @@ func New(conn io.ReadWriteCloser, handler Handler, maxFrame int, limit int64) *L
 		conn: conn, handler: handler, maxFrame: maxFrame, limit: limit,
 		wake: make(chan struct{}, 1), down: make(chan struct{}),
 	}
-	l.out.known = map[uint64]struct{}{}
+	l.out.known, l.out.calls = map[uint64]struct{}{}, map[uint64]place{}
 	l.acks.due = l.nudge
 	return l
 }
@@ -90,9 +93,12 @@ func (l *Link) Run() error {
 		l.write()
 	}()
 	err := l.read()
-	var fault *ProtocolError
-	if errors.As(err, &fault) {
-		l.tell(fault)
+	var fouled *ProtocolError
+	if errors.As(err, &fouled) {
+		l.tell(fouled)
+	}
+	if fouled != nil || l.left {
+		l.linger()
 	}
 	l.Kill(err)
 	<-written
@@ -103,14 +109,23 @@ func (l *Link) Run() error {
 	return l.err
 }
 
-// tell says to the peer what it did wrong, and waits until that is written or a second is over.
-func (l *Link) tell(fault *ProtocolError) {
-	l.Goodbye(wire.Goodbye{Code: "lahja: protocol error", Message: fault.Reason})
+// tell says to the peer what it did wrong.
+func (l *Link) tell(fouled *ProtocolError) {
+	l.Goodbye(wire.Goodbye{Code: string(fault.Protocol), Message: fouled.Reason})
 	l.mu.Lock()
-	l.heardBye = true // nothing more is read
+	defer l.mu.Unlock()
+	if !l.killed {
+		l.err, l.heardBye = fouled, true
+	}
+}
+
+// linger waits, when nothing more is read, until our Goodbye is written or a second is over: a
+// peer may close the connection as soon as it has it, before our writer has noted that.
+func (l *Link) linger() {
+	l.mu.Lock()
 	sent := l.sentBye
 	l.mu.Unlock()
-	if sent {
+	if sent || !l.out.isSealed() {
 		return
 	}
 	timer := time.NewTimer(farewell)
@@ -124,14 +139,24 @@ func (l *Link) tell(fault *ProtocolError) {
 // Kill ends the link at once, for the reason err; the first reason counts.
 func (l *Link) Kill(err error) {
 	l.mu.Lock()
-	if l.killed {
-		l.mu.Unlock()
-		return
-	}
-	l.killed, l.err = true, err
-	close(l.down)
+	first := l.endLocked(err)
 	l.mu.Unlock()
-	l.conn.Close()
+	if first {
+		l.conn.Close()
+	}
+}
+
+// endLocked marks the link as ended, for the first reason that was given; false: it was already.
+func (l *Link) endLocked(err error) bool {
+	if l.killed {
+		return false
+	}
+	l.killed = true
+	if l.err == nil {
+		l.err = err
+	}
+	close(l.down)
+	return true
 }
 
 // Down is closed when the link is about to end.
@@ -151,13 +176,20 @@ func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) {
 	}
 	flight.Hold()
 	e.Slot = o.slots.put(flight)
-	c := o.tailLocked(len(e.Payload) + 64)
+	c := o.tailLocked(&o.queue, len(e.Payload)+64)
 	before := len(c.buf)
 	c.buf = wire.AppendEvent(c.buf, e)
 	c.frames++
+	if e.Flags&wire.FlagRequest != 0 {
+		c.calls = append(c.calls, e.Call)
+		o.calls[e.Call] = place{c, before, e.Slot}
+	}
 	o.size += int64(len(c.buf) - before)
 	l.unlockAndWrite()
 }
+
+// Withdraw takes a request back that is still queued, as if it had never been sent.
+func (l *Link) Withdraw(call uint64) { l.out.withdraw(call) }
 
 // Send queues one numbered frame behind the events.
 func (l *Link) Send(frame func(dst []byte) []byte) {
@@ -166,7 +198,7 @@ func (l *Link) Send(frame func(dst []byte) []byte) {
 		l.out.mu.Unlock()
 		return
 	}
-	l.out.appendLocked(l.out.tailLocked(wire.FrameHeader), frame)
+	l.out.appendLocked(l.out.tailLocked(&l.out.queue, wire.FrameHeader), frame)
 	l.unlockAndWrite()
 }
 
@@ -177,10 +209,7 @@ func (l *Link) SendAhead(frame func(dst []byte) []byte) {
 		l.out.mu.Unlock()
 		return
 	}
-	if l.out.urgent == nil {
-		l.out.urgent = newChunk()
-	}
-	l.out.appendLocked(l.out.urgent, frame)
+	l.out.appendLocked(l.out.tailLocked(&l.out.urgent, wire.FrameHeader), frame)
 	l.unlockAndWrite()
 }
 
@@ -194,7 +223,7 @@ func (l *Link) Retire(number uint64) {
 		return
 	}
 	delete(o.known, number)
-	o.appendLocked(o.tailLocked(4*wire.FrameHeader), func(dst []byte) []byte {
+	o.appendLocked(o.tailLocked(&o.queue, 4*wire.FrameHeader), func(dst []byte) []byte {
 		return wire.AppendName(dst, wire.Name{Number: number})
 	})
 	l.unlockAndWrite()
@@ -209,7 +238,7 @@ func (l *Link) Goodbye(g wire.Goodbye) {
 		return
 	}
 	o.sealed = true
-	c := o.tailLocked(len(g.Code) + len(g.Message) + 64)
+	c := o.tailLocked(&o.queue, len(g.Code)+len(g.Message)+64)
 	o.appendLocked(c, func(dst []byte) []byte {
 		return wire.AppendControl(dst, wire.TypeGoodbye, g)
 	})
@@ -264,16 +293,18 @@ func (l *Link) write() {
 		}
 		wire.PutHeader(c.buf, c.buf[wire.HeaderSize:], position)
 		position += c.frames
-		if _, err := l.conn.Write(c.buf); err != nil {
+		_, err := l.conn.Write(c.buf)
+		last := c.goodbye
+		c.recycle()
+		switch {
+		case err != nil:
 			l.Kill(fmt.Errorf("writing: %w", err))
 			return
-		}
-		if c.goodbye {
+		case last:
 			l.said(&l.sentBye)
 			<-l.down // nothing may follow
 			return
 		}
-		c.recycle()
 	}
 }
 
@@ -302,9 +333,9 @@ func (l *Link) nextChunk() *chunk {
 func (l *Link) said(direction *bool) {
 	l.mu.Lock()
 	*direction = true
-	both := l.sentBye && l.heardBye
+	ended := l.sentBye && l.heardBye && l.endLocked(nil)
 	l.mu.Unlock()
-	if both {
-		l.Kill(nil)
+	if ended {
+		l.conn.Close()
 	}
 }

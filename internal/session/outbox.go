@@ -10,8 +10,17 @@ import (
 // chunk is a part of the outbox, and becomes one record: room for the head, then whole frames.
 type chunk struct {
 	buf     []byte
-	frames  uint64 // numbered ones
-	goodbye bool   // it holds the last numbered frame
+	frames  uint64           // numbered ones
+	calls   []uint64         // the requests in it
+	void    []*window.Flight // of requests that were withdrawn; their bytes are still here
+	goodbye bool             // it holds the last numbered frame
+}
+
+// place is where a request is in the queue.
+type place struct {
+	chunk *chunk
+	at    int    // where its frame begins
+	slot  uint64 // of its event
 }
 
 var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, 4<<10)} }}
@@ -24,7 +33,10 @@ func newChunk() *chunk {
 
 // recycle keeps c's memory for others, unless a large frame has made it unusually big.
 func (c *chunk) recycle() {
-	c.frames, c.goodbye = 0, false
+	for _, f := range c.void {
+		f.Drop()
+	}
+	c.frames, c.calls, c.void, c.goodbye = 0, c.calls[:0], nil, false
 	if cap(c.buf) <= 2*wire.RecordBody {
 		chunks.Put(c)
 	}
@@ -32,29 +44,33 @@ func (c *chunk) recycle() {
 
 func (c *chunk) empty() bool { return len(c.buf) == wire.HeaderSize }
 
+// fill is how far a chunk is filled: what is left of a record is for a report that rides on it.
+const fill = wire.HeaderSize + wire.RecordBody - wire.MaxTaken
+
 // outbox is what waits to be written to a connection: one queue, in the order of events, and a
 // few frames that may go ahead of it. Nobody who appends to it waits; what bounds it are the
 // windows of the publishers, and as a last resort the limit of the Link.
 type outbox struct {
 	mu     sync.Mutex // guards what follows
-	urgent *chunk     // frames that go ahead; nil: none
+	urgent []*chunk   // frames that go ahead
 	queue  []*chunk
 	size   int64 // bytes in urgent and queue
 	slots  slots
 	known  map[uint64]struct{} // the numbers of the names that the peer was told
+	calls  map[uint64]place    // the requests in queue, by the sender's numbers
 	sealed bool                // nothing more is accepted
 }
 
-// tailLocked returns the chunk to which a frame of about size bytes is to be appended.
-func (o *outbox) tailLocked(size int) *chunk {
-	if n := len(o.queue); n > 0 {
-		c := o.queue[n-1]
-		if len(c.buf)+size <= wire.HeaderSize+wire.RecordBody {
+// tailLocked returns the chunk of queue to which a frame of about size bytes is to be appended.
+func (o *outbox) tailLocked(queue *[]*chunk, size int) *chunk {
+	if n := len(*queue); n > 0 {
+		c := (*queue)[n-1]
+		if len(c.buf)+size <= fill {
 			return c
 		}
 	}
 	c := newChunk()
-	o.queue = append(o.queue, c)
+	*queue = append(*queue, c)
 	return c
 }
 
@@ -64,9 +80,8 @@ func (o *outbox) nameLocked(n wire.Name) {
 		return
 	}
 	o.known[n.Number] = struct{}{}
-	o.appendLocked(o.tailLocked(len(n.Name)+2*wire.FrameHeader), func(dst []byte) []byte {
-		return wire.AppendName(dst, n)
-	})
+	c := o.tailLocked(&o.queue, len(n.Name)+2*wire.FrameHeader)
+	o.appendLocked(c, func(dst []byte) []byte { return wire.AppendName(dst, n) })
 }
 
 // appendLocked appends one numbered frame to c.
@@ -81,31 +96,64 @@ func (o *outbox) appendLocked(c *chunk, frame func(dst []byte) []byte) {
 func (o *outbox) next() *chunk {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var c *chunk
-	switch {
-	case o.urgent != nil:
-		c, o.urgent = o.urgent, nil
-	case len(o.queue) > 0:
-		c = o.queue[0]
-		o.queue[0] = nil
-		o.queue = o.queue[1:]
-		if len(o.queue) == 0 {
-			o.queue = nil // lets go of the array, which moved along
+	c := pop(&o.urgent)
+	if c == nil {
+		c = pop(&o.queue)
+	}
+	if c != nil {
+		o.size -= int64(len(c.buf) - wire.HeaderSize)
+		for _, call := range c.calls {
+			delete(o.calls, call)
 		}
-	default:
+	}
+	return c
+}
+
+// withdraw makes a request that is still queued a frame that says nothing. What it takes is given
+// back when that has been written.
+func (o *outbox) withdraw(call uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p, queued := o.calls[call]
+	if !queued {
+		return
+	}
+	delete(o.calls, call)
+	p.chunk.buf[p.at] = byte(wire.TypeVoid)
+	p.chunk.frames--
+	p.chunk.void = append(p.chunk.void, o.slots.take(p.slot))
+}
+
+func pop(queue *[]*chunk) *chunk {
+	list := *queue
+	if len(list) == 0 {
 		return nil
 	}
-	o.size -= int64(len(c.buf) - wire.HeaderSize)
+	c := list[0]
+	list[0] = nil
+	if *queue = list[1:]; len(*queue) == 0 {
+		*queue = nil // lets go of the array, which moved along
+	}
 	return c
+}
+
+func (o *outbox) isSealed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sealed
 }
 
 // close refuses further frames and lets go of everything.
 func (o *outbox) close() {
 	o.mu.Lock()
 	o.sealed = true
+	queue := o.queue
 	o.urgent, o.queue, o.size = nil, nil, 0
 	flights := o.slots.clear()
 	o.mu.Unlock()
+	for _, c := range queue {
+		c.recycle()
+	}
 	for _, f := range flights {
 		f.Drop()
 	}

@@ -75,12 +75,12 @@ func (r *reader) makeRoom(n int) {
 	r.start = 0
 }
 
-// adapt fits an empty buffer to how much the last reads have brought.
+// adapt fits the buffer to how much the last reads have brought.
 func (r *reader) adapt(got int) {
 	switch {
 	case got > len(r.buf)/4:
 		r.idle = 0
-		if got == len(r.buf) && len(r.buf) < readMax {
+		if r.end == len(r.buf) && len(r.buf) < readMax {
 			bigger := make([]byte, min(4*len(r.buf), readMax))
 			r.end = copy(bigger, r.buf[r.start:r.end])
 			r.buf, r.start = bigger, 0
@@ -126,6 +126,9 @@ func (l *Link) read() error {
 			}
 			if f.Type.Numbered() {
 				received++
+				if l.left {
+					return &ProtocolError{"a frame after the goodbye"}
+				}
 			}
 			if err := l.frame(f); err != nil {
 				return err
@@ -144,6 +147,7 @@ func (l *Link) frame(f wire.Frame) error {
 		if err := wire.ParseControl(f.Body, &g); err != nil {
 			return &ProtocolError{err.Error()}
 		}
+		l.left = true
 		l.handler.Goodbye(g)
 		l.said(&l.heardBye)
 		return nil

@@ -18,27 +18,38 @@ const step = 64 << 10
 // share of the limit, as far as the limit is not used up. What publishers in this process use is
 // counted as it is; a publisher elsewhere is counted with what it has been granted, since it may
 // use that at any time.
+//
+// As long as nobody waits, publishers of this process come and go without the lock: one counter
+// each and three that all share are enough, and a publisher that meets the end of one of its
+// events would contend for the lock with every event. Who would have to wait takes the lock, says
+// so in waiting, and looks at the counters again; who gives room back changes the counters and
+// then looks at waiting. So no wake-up is lost.
 type Pool struct {
-	mu       sync.Mutex
-	limit    int64
-	reserved int64 // the sum of what all accounts reserve, closed ones included
-	active   int   // open accounts with something outstanding
+	limit    atomic.Int64 // written under mu
+	reserved atomic.Int64 // the sum of what all accounts reserve, closed ones included
+	active   atomic.Int64 // accounts with something outstanding
+	waiting  atomic.Int64 // reasons for Release to take the lock; changed under mu
+
+	mu       sync.Mutex // guards what follows
 	accounts map[*Account]struct{}
-	waiting  int // open accounts with waiters, or that want a larger grant
 }
 
 // NewPool returns a Pool that shares limit bytes.
 func NewPool(limit int64) *Pool {
-	return &Pool{limit: limit, accounts: map[*Account]struct{}{}}
+	p := &Pool{accounts: map[*Account]struct{}{}}
+	p.limit.Store(limit)
+	return p
 }
 
 // Account is one publisher's part of a Pool.
 type Account struct {
 	pool *Pool
-	used atomic.Int64 // bytes outstanding; written under pool.mu, read anywhere
+	used atomic.Int64 // bytes outstanding
+	shut atomic.Bool  // closed is set
 
 	// The rest is guarded by pool.mu.
 	grant   int64         // what a publisher elsewhere may have outstanding
+	most    int64         // the largest grant that it ever had
 	asked   int64         // a smaller grant that it has not yet acknowledged; -1: none
 	change  uint64        // counts what the publisher is to be told
 	tell    func()        // there is something to be told; nil for a publisher in this process
@@ -46,6 +57,7 @@ type Account struct {
 	waiters []*waiter     // in the order of their calls
 	closed  error         // why it was closed
 	empty   chan struct{} // closed when nothing is outstanding; nil: nobody waits
+	heeded  bool          // it is closed, and has yet to be forgotten
 }
 
 type waiter struct {
@@ -72,18 +84,14 @@ func (p *Pool) open(tell func()) *Account {
 // SetLimit changes the limit; waiters that now have room go on.
 func (p *Pool) SetLimit(limit int64) {
 	p.mu.Lock()
-	p.limit = limit
+	p.limit.Store(limit)
 	notices := p.serveLocked()
 	p.mu.Unlock()
 	notices.send()
 }
 
 // Reserved is the number of bytes that are outstanding or granted.
-func (p *Pool) Reserved() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.reserved
-}
+func (p *Pool) Reserved() int64 { return p.reserved.Load() }
 
 // Idle reports whether nothing of the account is outstanding: then its next event need not wait.
 func (a *Account) Idle() bool { return a.used.Load() == 0 }
@@ -93,26 +101,25 @@ func (a *Account) Used() int64 { return a.used.Load() }
 
 // Charge counts size bytes as outstanding without waiting, for an event that was admitted as the
 // first of its account.
-func (a *Account) Charge(size int64) {
-	a.pool.mu.Lock()
-	defer a.pool.mu.Unlock()
-	a.addLocked(size)
-}
+func (a *Account) Charge(size int64) { a.add(size) }
 
-// TryAcquire charges size bytes if there is room for them, and no one waits already.
+// TryAcquire charges size bytes if there is room for them, and nobody waits already.
 func (a *Account) TryAcquire(size int64) bool {
+	if a.free() && a.tryAdd(size) {
+		return true
+	}
 	a.pool.mu.Lock()
 	defer a.pool.mu.Unlock()
-	if a.closed != nil || len(a.waiters) > 0 || !a.fitsLocked(size) {
-		return false
-	}
-	a.addLocked(size)
-	return true
+	a.wakeLocked()
+	return a.closed == nil && len(a.waiters) == 0 && a.tryAdd(size)
 }
 
 // Acquire charges size bytes, waiting for room if need be. It fails with the cause of ctx or of
 // Close, and has then charged nothing.
 func (a *Account) Acquire(ctx context.Context, size int64) error {
+	if a.free() && a.tryAdd(size) {
+		return nil
+	}
 	w, err := a.enqueue(size)
 	if w == nil {
 		return err
@@ -140,15 +147,17 @@ func (a *Account) enqueue(size int64) (*waiter, error) {
 	if a.closed != nil {
 		return nil, a.closed
 	}
-	if len(a.waiters) == 0 && a.fitsLocked(size) {
-		a.addLocked(size)
-		return nil, nil
+	first := len(a.waiters) == 0
+	if first {
+		p.waiting.Add(1) // before the counters are looked at for the last time
+		if a.tryAdd(size) {
+			p.waiting.Add(-1)
+			return nil, nil
+		}
 	}
 	w := &waiter{size: size, ready: make(chan struct{})}
-	if len(a.waiters) == 0 {
-		p.waiting++
-	}
 	a.waiters = append(a.waiters, w)
+	a.wakeLocked()
 	return w, nil
 }
 
@@ -164,7 +173,7 @@ func (a *Account) withdraw(w *waiter) bool {
 		}
 		a.waiters = append(a.waiters[:i], a.waiters[i+1:]...)
 		if len(a.waiters) == 0 {
-			p.waiting--
+			p.waiting.Add(-1)
 		}
 		a.wakeLocked()
 		return true
@@ -173,15 +182,16 @@ func (a *Account) withdraw(w *waiter) bool {
 }
 
 // Arrived counts an event that a publisher elsewhere has sent. It reports false when the
-// publisher exceeds what it was ever granted, which an honest one never does.
+// publisher exceeds what it was ever granted, which an honest one never does: it may exceed a
+// smaller grant by the events that it had admitted, and not yet sent, when it acknowledged it.
 func (a *Account) Arrived(size int64) bool {
 	p := a.pool
 	p.mu.Lock()
-	honest := a.used.Load() == 0 || a.used.Load()+size <= a.grant
-	a.addLocked(size)
-	if a.closed == nil && !a.starved && a.used.Load()*2 >= a.grant && a.grant < p.shareLocked() {
+	honest := a.used.Load() == 0 || a.used.Load()+size <= a.most
+	a.addRemoteLocked(size)
+	if a.closed == nil && !a.starved && a.used.Load()*2 >= a.grant && a.grant < p.share() {
 		a.starved = true
-		p.waiting++
+		p.waiting.Add(1)
 	}
 	var notices notices
 	if a.starved {
@@ -221,20 +231,40 @@ func (a *Account) Acknowledge(change uint64) {
 // Release says that size bytes are no longer outstanding.
 func (a *Account) Release(size int64) {
 	p := a.pool
-	p.mu.Lock()
-	a.addLocked(-size)
-	var notices notices
-	if p.waiting > 0 {
-		a.wakeLocked()
-		if p.reserved <= p.limit-p.limit/4 {
-			notices = p.serveLocked()
+	if a.tell == nil {
+		a.add(-size)
+		if p.waiting.Load() == 0 {
+			return
 		}
 	}
-	if a.closed != nil && a.used.Load() == 0 {
-		delete(p.accounts, a)
+	p.mu.Lock()
+	if a.tell != nil {
+		a.addRemoteLocked(-size)
+	}
+	a.wakeLocked()
+	var notices notices
+	if limit := p.limit.Load(); p.reserved.Load() <= limit-limit/4 {
+		notices = p.serveLocked()
+	}
+	if a.used.Load() == 0 {
+		a.drainedLocked()
 	}
 	p.mu.Unlock()
 	notices.send()
+}
+
+// drainedLocked tells who waits for nothing to be outstanding, and forgets a closed account.
+func (a *Account) drainedLocked() {
+	if a.empty != nil {
+		close(a.empty)
+		a.empty = nil
+		a.pool.waiting.Add(-1)
+	}
+	if a.closed != nil && a.heeded {
+		a.heeded = false
+		a.pool.waiting.Add(-1)
+		delete(a.pool.accounts, a)
+	}
 }
 
 // Settle implements [Settler] for a publisher of this process.
@@ -243,10 +273,7 @@ func (a *Account) Settle(f *Flight) { a.Release(f.Size) }
 // Prompt reports whether the publisher has so little room that each event should be reported as
 // soon as it is taken.
 func (a *Account) Prompt() bool {
-	p := a.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	share := p.shareLocked()
+	share := a.pool.share()
 	return share < 2*step && a.used.Load()*2 >= share
 }
 
@@ -260,8 +287,9 @@ func (a *Account) Close(err error) {
 		return
 	}
 	a.closed = err
+	a.shut.Store(true)
 	if len(a.waiters) > 0 {
-		p.waiting--
+		p.waiting.Add(-1)
 	}
 	for _, w := range a.waiters {
 		w.err = err
@@ -270,60 +298,78 @@ func (a *Account) Close(err error) {
 	a.waiters = nil
 	if a.starved {
 		a.starved = false
-		p.waiting--
-	}
-	if a.used.Load() > 0 {
-		p.active--
-	} else {
-		delete(p.accounts, a)
+		p.waiting.Add(-1)
 	}
 	a.setGrantLocked(0)
+	a.heeded = true
+	p.waiting.Add(1) // until it is drained
+	if a.used.Load() == 0 {
+		a.drainedLocked()
+	}
 	notices := p.serveLocked()
 	p.mu.Unlock()
 	notices.send()
 }
 
-// shareLocked is what each publisher that is busy may have outstanding.
-func (p *Pool) shareLocked() int64 { return p.limit / int64(max(1, p.active)) }
+// share is what each publisher that is busy may have outstanding.
+func (p *Pool) share() int64 { return p.limit.Load() / max(1, p.active.Load()) }
 
 func (a *Account) reserveLocked() int64 { return max(a.used.Load(), a.grant) }
 
-func (a *Account) fitsLocked(size int64) bool {
-	used := a.used.Load()
-	return used == 0 ||
-		used+size <= a.pool.shareLocked() && a.pool.reserved+size <= a.pool.limit
+// free reports whether the lock is not needed.
+func (a *Account) free() bool { return !a.shut.Load() && a.pool.waiting.Load() == 0 }
+
+// tryAdd charges size bytes if there is room for them. It charges first and looks then, so that
+// two who do so at once cannot both get the last room. Both may miss it: who has missed it without
+// the lock takes the lock and calls wakeLocked, for whoever came to wait because of that.
+func (a *Account) tryAdd(size int64) bool {
+	used := a.add(size)
+	if used == size {
+		return true // the first one always may
+	}
+	if used <= a.pool.share() && a.pool.reserved.Load() <= a.pool.limit.Load() {
+		return true
+	}
+	a.add(-size)
+	return false
 }
 
-func (a *Account) addLocked(size int64) {
-	before, reserve := a.used.Load(), a.reserveLocked()
-	a.used.Store(before + size)
-	a.pool.reserved += a.reserveLocked() - reserve
-	if before+size == 0 && a.empty != nil {
-		close(a.empty)
-		a.empty = nil
-	}
-	if a.closed != nil {
-		return
-	}
+// add counts bytes of a publisher of this process and returns what is outstanding then.
+func (a *Account) add(size int64) (used int64) {
+	used = a.used.Add(size)
+	a.pool.reserved.Add(size)
+	a.countActive(used-size, used)
+	return used
+}
+
+// addRemoteLocked counts bytes of a publisher elsewhere.
+func (a *Account) addRemoteLocked(size int64) {
+	reserve := a.reserveLocked()
+	used := a.used.Add(size)
+	a.pool.reserved.Add(a.reserveLocked() - reserve)
+	a.countActive(used-size, used)
+}
+
+func (a *Account) countActive(before, after int64) {
 	switch {
-	case before == 0 && size > 0:
-		a.pool.active++
-	case before > 0 && before+size == 0:
-		a.pool.active--
+	case before == 0 && after != 0:
+		a.pool.active.Add(1)
+	case before != 0 && after == 0:
+		a.pool.active.Add(-1)
 	}
 }
 
 // Drained waits until nothing is outstanding, or returns the error of ctx.
 func (a *Account) Drained(ctx context.Context) error {
 	a.pool.mu.Lock()
-	if a.used.Load() == 0 {
-		a.pool.mu.Unlock()
-		return nil
-	}
 	if a.empty == nil {
 		a.empty = make(chan struct{})
+		a.pool.waiting.Add(1)
 	}
 	empty := a.empty
+	if a.used.Load() == 0 {
+		a.drainedLocked()
+	}
 	a.pool.mu.Unlock()
 	select {
 	case <-empty:
@@ -335,25 +381,23 @@ func (a *Account) Drained(ctx context.Context) error {
 
 func (a *Account) setGrantLocked(grant int64) {
 	reserve := a.reserveLocked()
-	a.grant = grant
-	a.pool.reserved += a.reserveLocked() - reserve
+	a.grant, a.most = grant, max(a.most, grant)
+	a.pool.reserved.Add(a.reserveLocked() - reserve)
 }
 
 // wakeLocked admits the waiters of a once a quarter of its share is free, so that a publisher
 // that waited sends a batch and not one event for each that is taken. With nothing outstanding
 // the first is always admitted: nobody waits for good.
 func (a *Account) wakeLocked() {
-	share := a.pool.shareLocked()
+	share := a.pool.share()
 	if used := a.used.Load(); used > 0 && used > share-share/4 {
 		return
 	}
-	for len(a.waiters) > 0 && a.fitsLocked(a.waiters[0].size) {
-		w := a.waiters[0]
+	for len(a.waiters) > 0 && a.tryAdd(a.waiters[0].size) {
+		close(a.waiters[0].ready)
 		a.waiters = a.waiters[1:]
-		a.addLocked(w.size)
-		close(w.ready)
 		if len(a.waiters) == 0 {
-			a.pool.waiting--
+			a.pool.waiting.Add(-1)
 		}
 	}
 }
@@ -370,7 +414,7 @@ func (ns notices) send() {
 // serveLocked gives what is free to those that wait for it, and asks publishers elsewhere that
 // hold more than their share to give it back when that is not enough.
 func (p *Pool) serveLocked() (out notices) {
-	if p.waiting == 0 {
+	if p.waiting.Load() == 0 {
 		return nil
 	}
 	short := false
@@ -382,13 +426,13 @@ func (p *Pool) serveLocked() (out notices) {
 				a.setGrantLocked(grant)
 				a.change++
 				a.starved = false
-				p.waiting--
+				p.waiting.Add(-1)
 				out = append(out, a)
 			}
 			short = short || a.starved
 		case len(a.waiters) > 0:
 			a.wakeLocked()
-			short = short || len(a.waiters) > 0 && a.used.Load() < p.shareLocked()/2
+			short = short || len(a.waiters) > 0 && a.used.Load() < p.share()/2
 		}
 	}
 	if short {
@@ -401,13 +445,13 @@ func (p *Pool) serveLocked() (out notices) {
 // its share and what is free.
 func (a *Account) nextGrantLocked() int64 {
 	p := a.pool
-	want := min(max(2*a.grant, step), p.shareLocked())
-	return min(want, a.reserveLocked()+p.limit-p.reserved)
+	want := min(max(2*a.grant, step), p.share())
+	return min(want, a.reserveLocked()+p.limit.Load()-p.reserved.Load())
 }
 
 // reclaimLocked asks for what idle publishers hold, and for what busy ones hold above their share.
 func (p *Pool) reclaimLocked() (out notices) {
-	share := p.shareLocked()
+	share := p.share()
 	for a := range p.accounts {
 		keep := share
 		if a.used.Load() == 0 {

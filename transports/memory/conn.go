@@ -26,22 +26,25 @@ func newPair() (*conn, *conn) {
 	return &pair.near, &pair.far
 }
 
+// Read implements [lahja.Conn].
 func (c *conn) Read(p []byte) (int, error) {
 	return c.in.read(p)
 }
 
+// Write implements [lahja.Conn].
 func (c *conn) Write(p []byte) (int, error) {
 	return c.out.write(p)
 }
 
-// Close may stop between the two directions when it races with another Close. Either finishes
-// what it does: both steps can be repeated.
+// Close closes one direction after the other. Both steps can be repeated, so it does not matter
+// how many do this at once.
 func (c *conn) Close() error {
 	c.in.closeReader()
 	c.out.closeWriter()
 	return nil
 }
 
+// Identity knows no more than the kind: the peer is this process itself.
 func (c *conn) Identity() lahja.Identity {
 	return lahja.Identity{Transport: "memory"}
 }

@@ -109,31 +109,28 @@ type listener struct {
 	closed    chan struct{} // closed by the first Close
 }
 
+// Accept waits for the next connection. It looks for Close first: select alone might still choose a
+// connection that a late Dial has left.
 func (l *listener) Accept() (lahja.Conn, error) {
 	select {
 	case <-l.closed:
 		return nil, errListenerClosed
-	case c := <-l.waiting:
-		return l.admit(c)
+	default:
 	}
-}
-
-// admit returns c, unless the Listener was closed at the same moment and select chose the other
-// case: after Close nothing is accepted.
-func (l *listener) admit(c *conn) (lahja.Conn, error) {
 	select {
 	case <-l.closed:
-		c.Close()
 		return nil, errListenerClosed
-	default:
+	case c := <-l.waiting:
 		return c, nil
 	}
 }
 
+// Addr has nothing to tell: a place in memory is reached by its Transport only.
 func (l *listener) Addr() string {
 	return "memory"
 }
 
+// Close ends Accept, and the connections that nobody has accepted.
 func (l *listener) Close() error {
 	if l.transport.forget(l) {
 		close(l.closed)

@@ -186,30 +186,16 @@ func TestDialWaitsForRoom(t *testing.T) {
 	})
 }
 
-// Connections that are dialled while the Listener closes are refused, accepted or ended: none waits
-// for ever.
+// A connection that is dialled while the Listener closes is refused or ended; it does not wait for
+// ever.
 func TestDialRacesClose(t *testing.T) {
-	for range 200 {
+	for range 5_000 {
 		place := memory.New()
 		l := listen(t, place)
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				c.Close()
-			}
-		}()
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			if c, err := place.Dial(context.Background()); err == nil {
-				io.Copy(io.Discard, c)
-			}
-		}()
-		l.Close()
-		<-ended
+		go l.Close()
+		if c, err := place.Dial(t.Context()); err == nil {
+			io.Copy(io.Discard, c)
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ func newConn(c *net.TCPConn) *conn {
 	return &conn{tcp: c, remote: c.RemoteAddr().String()}
 }
 
+// Read implements [lahja.Conn].
 func (c *conn) Read(p []byte) (int, error) {
 	if c.closed.Load() {
 		return 0, errClosed
@@ -38,6 +39,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, c.result(err)
 }
 
+// Write implements [lahja.Conn].
 func (c *conn) Write(p []byte) (int, error) {
 	if c.closed.Load() {
 		return 0, errClosed
@@ -59,6 +61,7 @@ func (c *conn) result(err error) error {
 	return err
 }
 
+// Close ends Read and Write here, and sends what was written and the end to the other side.
 func (c *conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
@@ -75,6 +78,7 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// Identity knows the peer's address and nothing that proves who is there.
 func (c *conn) Identity() lahja.Identity {
 	return lahja.Identity{Transport: "tcp", Address: c.remote}
 }

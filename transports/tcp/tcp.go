@@ -102,6 +102,7 @@ type listener struct {
 	net net.Listener
 }
 
+// Accept waits for the next connection.
 func (l *listener) Accept() (lahja.Conn, error) {
 	c, err := l.net.Accept()
 	if err != nil {
@@ -110,10 +111,12 @@ func (l *listener) Accept() (lahja.Conn, error) {
 	return newConn(c.(*net.TCPConn)), nil
 }
 
+// Addr is host:port with the port that was chosen.
 func (l *listener) Addr() string {
 	return l.net.Addr().String()
 }
 
+// Close ends Accept; the system resets the connections that nobody has accepted.
 func (l *listener) Close() error {
 	if err := l.net.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("tcp: %w", err)

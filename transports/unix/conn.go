@@ -124,10 +124,12 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write implements [lahja.Conn].
 func (c *conn) Write(p []byte) (int, error) {
 	return c.unix.Write(p)
 }
 
+// Close needs no care for what was written: it is at the other end already.
 func (c *conn) Close() error {
 	if err := c.unix.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("unix: %w", err)
@@ -135,6 +137,7 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// Identity is what the kernel said when the connection was made.
 func (c *conn) Identity() lahja.Identity {
 	return c.identity
 }

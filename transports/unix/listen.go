@@ -157,6 +157,7 @@ type listener struct {
 	closing   sync.Once
 }
 
+// Accept waits for the next connection of an allowed user, and closes those of others.
 func (l *listener) Accept() (lahja.Conn, error) {
 	for {
 		raw, err := l.unix.AcceptUnix()
@@ -171,10 +172,12 @@ func (l *listener) Accept() (lahja.Conn, error) {
 	}
 }
 
+// Addr is the socket's path as it was given.
 func (l *listener) Addr() string {
 	return l.transport.path
 }
 
+// Close ends Accept and removes the socket's file, unless another one is in its place.
 func (l *listener) Close() (err error) {
 	l.closing.Do(func() { err = l.close() })
 	return err

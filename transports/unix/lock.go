@@ -20,30 +20,34 @@ type lock struct {
 }
 
 // takeLock takes the lock at path or says who has it. It does not wait for it.
-//
-// Between the opening and the locking, the file may have been removed by the one who released it. A
-// lock on a file that no longer has the name excludes nobody, so then it begins anew.
 func takeLock(ctx context.Context, path string) (*lock, error) {
 	for ctx.Err() == nil {
 		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		if err := flock(file, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-			defer file.Close()
-			return nil, lockError(file, err)
+		locked, err := lockOpen(file, path)
+		if locked && err == nil {
+			return &lock{file}, nil
 		}
-		if !isAt(file, path) {
-			file.Close()
-			continue
-		}
-		if err := sign(file); err != nil {
-			file.Close()
+		file.Close()
+		if err != nil {
 			return nil, err
 		}
-		return &lock{file}, nil
 	}
 	return nil, ctx.Err()
+}
+
+// lockOpen locks an open file. It reports false if the file has lost its name meanwhile, because
+// the one who had the lock removed it: then others lock another file, and this one excludes nobody.
+func lockOpen(file *os.File, path string) (bool, error) {
+	if err := flock(file, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return false, lockError(file, err)
+	}
+	if !isAt(file, path) {
+		return false, nil
+	}
+	return true, sign(file)
 }
 
 // maxNote is enough for the only content of a lock file, a process number.

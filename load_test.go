@@ -1,0 +1,195 @@
+package lahja_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lahja-go/lahja"
+)
+
+// scale is how much longer the tests of this file are under `make soak` than in CI.
+func scale() int {
+	if os.Getenv("LAHJA_SOAK") != "" {
+		return 50
+	}
+	return 1
+}
+
+// load is an event of one of several publishers.
+type load struct {
+	Publisher, N int
+	Data         []byte
+}
+
+// Delivery and Order under load: publishers that push as fast as they may, and subscribers of
+// random speeds, of which each gets every event exactly once and in order.
+func TestLossless(t *testing.T) {
+	const publishers, subscribers = 8, 4
+	each := 2500 * scale()
+	everywhereOnce(t, []behaviour{{"every event to everyone", func(s *stage) {
+		var reading, pushing sync.WaitGroup
+		for i := range subscribers {
+			events := lahja.Stream[load](s.ctx, s.connect(fmt.Sprint("sub", i)))
+			reading.Go(func() { readAll(s, events, publishers, each, uint64(i)) })
+		}
+		start := time.Now()
+		for i := range publishers {
+			ep := s.connect(fmt.Sprint("pub", i))
+			pushing.Go(func() {
+				for n := range each {
+					if err := lahja.Broadcast(s.ctx, ep, load{i, n, make([]byte, 64)}); err != nil {
+						s.Error(err)
+						return
+					}
+				}
+			})
+		}
+		pushing.Wait()
+		reading.Wait()
+		s.Logf("%d events to %d subscribers, %v an event", publishers*each, subscribers,
+			time.Since(start)/time.Duration(publishers*each))
+	}}})
+}
+
+// readAll checks that each publisher's events come once and in order. It rests at times.
+func readAll(s *stage, events <-chan lahja.Event[load], publishers, each int, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 1))
+	next := make([]int, publishers)
+	for range publishers * each {
+		ev := take(s, events)
+		if want := next[ev.Value.Publisher]; ev.Value.N != want ||
+			ev.Origin != fmt.Sprint("pub", ev.Value.Publisher) {
+			s.Errorf("%s: event %d has come, where %d was due", ev.Origin, ev.Value.N, want)
+			return
+		}
+		next[ev.Value.Publisher]++
+		if random.IntN(1000) == 0 {
+			runtime.Gosched()
+		}
+	}
+}
+
+// Bounded memory: a subscription that does not read costs no more than the limit, however many
+// publishers there are, and what was not accepted is not delivered.
+func TestBounded(t *testing.T) {
+	for _, publishers := range []int{1, 16} {
+		everywhereOnceWith(t, []behaviour{{fmt.Sprint(publishers, " publishers"), func(s *stage) {
+			events := lahja.Stream[load](s.ctx, s.connect("sub"))
+			before := heap()
+			accepted := pushUntilFull(s, publishers)
+			grown := heap() - before
+			s.Logf("%d events of 1 KiB accepted, the heap has grown by %.1f MiB", accepted, grown)
+			if grown > 8 {
+				s.Errorf("the heap has grown by %.1f MiB, with a limit of 1 MiB", grown)
+			}
+			for range accepted {
+				take(s, events)
+			}
+			say(s, s.connect("last"), load{Publisher: -1})
+			if ev := take(s, events); ev.Value.Publisher != -1 {
+				s.Errorf("an event has come that was refused: %d", ev.Value.N)
+			}
+		}}}, lahja.Limits{Lag: 1 << 20})
+	}
+}
+
+// pushUntilFull broadcasts from several endpoints until each has waited in vain, and returns how
+// many events were accepted.
+func pushUntilFull(s *stage, publishers int) int {
+	var pushing sync.WaitGroup
+	accepted := make([]int, publishers)
+	for i := range publishers {
+		ep := s.connect(fmt.Sprint("pub", i))
+		pushing.Go(func() {
+			for {
+				ctx, cancel := context.WithTimeout(s.ctx, 300*time.Millisecond)
+				err := lahja.Broadcast(ctx, ep, load{i, accepted[i], make([]byte, 1<<10)})
+				cancel()
+				if errors.Is(err, context.DeadlineExceeded) {
+					return
+				}
+				if err != nil {
+					s.Error(err)
+					return
+				}
+				accepted[i]++
+			}
+		})
+	}
+	pushing.Wait()
+	sum := 0
+	for _, n := range accepted {
+		sum += n
+	}
+	return sum
+}
+
+// heap is the live heap in MiB.
+func heap() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc) / (1 << 20)
+}
+
+// Isolation: a subscription that does not read holds up nobody who broadcasts another type, nor
+// requests between the same two endpoints.
+func TestStalledSubscriptionHoldsUpItsOwnTypeAlone(t *testing.T) {
+	everywhereOnceWith(t, []behaviour{{"one type is full", func(s *stage) {
+		ep, pub := s.connect("sub"), s.connect("pub")
+		lahja.Stream[load](s.ctx, ep) // nobody reads it
+		items := lahja.Stream[item](s.ctx, ep)
+		_, err := lahja.Handle(s.ctx, ep,
+			func(_ context.Context, ev lahja.Event[question]) (answer, error) {
+				return answer(ev.Value), nil
+			})
+		s.must(err)
+		fill(s, pub)
+		for n := range 1000 {
+			say(s, pub, item{n})
+			hear(s, items, item{n})
+		}
+		for n := range 100 {
+			got, err := lahja.Request[question, answer](s.ctx, pub, question{n})
+			s.must(err)
+			if got.N != n {
+				s.Fatalf("the answer is %d, and not %d", got.N, n)
+			}
+		}
+	}}}, lahja.Limits{Lag: 64 << 10})
+}
+
+// fill broadcasts until it would have to wait. A first refusal may mean no more than that the bus
+// has not granted a window yet.
+func fill(s *stage, ep *lahja.Endpoint) {
+	for {
+		ctx, cancel := context.WithTimeout(s.ctx, 100*time.Millisecond)
+		err := lahja.Broadcast(ctx, ep, load{Data: make([]byte, 1<<10)})
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			return
+		}
+		s.must(err)
+	}
+}
+
+// everywhereOnceWith is everywhereOnce with options for the bus.
+func everywhereOnceWith(t *testing.T, all []behaviour, opts ...lahja.BusOption) {
+	for _, b := range all {
+		t.Run(b.name, func(t *testing.T) {
+			for _, v := range venues {
+				t.Run(v.name, func(t *testing.T) {
+					b.show(newStage(t, &v, [2]bool{true, true}, opts...))
+				})
+			}
+		})
+	}
+}

@@ -1,0 +1,6 @@
+package pipe
+
+import "github.com/lahja-go/lahja"
+
+// IdentityOf is what the bus knows of a child.
+func IdentityOf(c *Child) lahja.Identity { return c.conn.Identity() }
