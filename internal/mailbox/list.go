@@ -5,7 +5,8 @@ import "github.com/lahja-go/lahja/internal/window"
 // list holds events in blocks, so that a long one is never moved. It is guarded by its Mailbox.
 type list[E any] struct {
 	first, last *block[E]
-	spare       *block[E] // an empty one, or nil
+	spare       *block[E] // empty ones
+	spares      int       // how many
 }
 
 // block is a part of a list. Blocks grow from small to large, so that a short list costs little.
@@ -18,6 +19,7 @@ type block[E any] struct {
 const (
 	smallBlock = 8
 	largeBlock = 128
+	mostSpares = 4 // more would be memory that a burst leaves behind
 )
 
 type entry[E any] struct {
@@ -38,8 +40,10 @@ func (l *list[E]) add(ev *E, flight *window.Flight) {
 // grow appends an empty block.
 func (l *list[E]) grow() *block[E] {
 	b := l.spare
-	l.spare = nil
-	if b == nil {
+	if b != nil {
+		l.spare, b.next = b.next, nil
+		l.spares--
+	} else {
 		size := smallBlock
 		if l.last != nil {
 			size = min(4*len(l.last.entries), largeBlock)
@@ -62,12 +66,14 @@ func (l *list[E]) takeAll() *block[E] {
 	return b
 }
 
-// reuse keeps b, whose events are all sent and cleared, for later; b may be nil.
+// reuse keeps b, whose events are all sent and cleared, for later.
 func (l *list[E]) reuse(b *block[E]) {
-	if b != nil && (l.spare == nil || len(l.spare.entries) < len(b.entries)) {
-		b.used, b.sent, b.next = 0, 0, nil
-		l.spare = b
+	if l.spares == mostSpares || len(b.entries) < largeBlock {
+		return
 	}
+	b.used, b.sent, b.next = 0, 0, l.spare
+	l.spare = b
+	l.spares++
 }
 
 // clear lets go of all memory.

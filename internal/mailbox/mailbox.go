@@ -151,10 +151,8 @@ func (m *Mailbox[E]) replace(ev E) Result {
 // pump sends what is listed until nothing is, or the mailbox ends. It is the only sender while it
 // lives, and closes the channel if it is the last.
 func (m *Mailbox[E]) pump() {
-	var spent *block[E]
 	for {
 		m.mu.Lock()
-		m.list.reuse(spent)
 		blocks := m.list.takeAll()
 		if m.ended || blocks == nil {
 			m.list.clear()
@@ -168,23 +166,25 @@ func (m *Mailbox[E]) pump() {
 			return
 		}
 		m.mu.Unlock()
-		spent = m.sendAll(blocks)
+		m.sendAll(blocks)
 	}
 }
 
-// sendAll sends what is in blocks, and returns one of them that is empty.
-func (m *Mailbox[E]) sendAll(blocks *block[E]) *block[E] {
-	for b := blocks; ; b = b.next {
+// sendAll sends what is in blocks, and gives each back to the list as it becomes empty.
+func (m *Mailbox[E]) sendAll(blocks *block[E]) {
+	for b := blocks; b != nil; {
 		for b.sent < b.used {
 			if !m.send(&b.entries[b.sent]) {
 				m.discardAll(b)
-				return nil
+				return
 			}
 			b.sent++
 		}
-		if b.next == nil {
-			return b
-		}
+		next := b.next
+		m.mu.Lock()
+		m.list.reuse(b)
+		m.mu.Unlock()
+		b = next
 	}
 }
 
@@ -194,13 +194,15 @@ func (m *Mailbox[E]) send(e *entry[E]) bool {
 		m.discard(e)
 		return true
 	}
-	select {
-	case m.ch <- e.event:
-		m.release(e)
-		return true
-	case <-m.done:
-		return false
+	if !m.trySend(&e.event) { // which costs less than the select
+		select {
+		case m.ch <- e.event:
+		case <-m.done:
+			return false
+		}
 	}
+	m.release(e)
+	return true
 }
 
 func (m *Mailbox[E]) discardAll(blocks *block[E]) {
