@@ -22,10 +22,7 @@
 package pipe
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"runtime"
 	"time"
 )
 
@@ -36,9 +33,6 @@ const variable = "LAHJA_PIPE"
 // was told the token, and does not only hold the same descriptors. It is no secret from processes
 // of the same user: they can read the environment that a process was started with.
 const tokenSize = 32
-
-var errUnsupported = fmt.Errorf("%w on %s: pipes cannot be passed on to a child process there; "+
-	"use transports/tcp or transports/unix", errors.ErrUnsupported, runtime.GOOS)
 
 // Option changes how [Spawn] treats a child.
 type Option func(*options)
