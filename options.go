@@ -26,6 +26,11 @@ type Limits struct {
 	// Frame is the most bytes of an encoded event or response, with 4 KiB of it kept for
 	// names and the like; 1 MiB by default, at least 8 KiB, at most 16 MiB.
 	Frame int
+	// Stall is how long a subscription may take nothing while a publisher waits for it, before it
+	// is ended with ErrStalled; 5 s by default. While its handler runs the time does not count.
+	// After 1 s a warning in the log (log/slog) names both sides and where it was made. A negative
+	// value means no limit.
+	Stall time.Duration
 	// Handshake is how long an endpoint may take to attach; 3 s by default.
 	Handshake time.Duration
 }
@@ -40,6 +45,9 @@ func (l Limits) applyToBus(c *core.Config) {
 	if l.Handshake > 0 {
 		c.Handshake = l.Handshake
 	}
+	if l.Stall != 0 {
+		c.Stall = max(0, l.Stall)
+	}
 }
 
 func (l Limits) applyToEndpoint(c *core.Config) {
@@ -49,7 +57,10 @@ func (l Limits) applyToEndpoint(c *core.Config) {
 }
 
 func defaults() core.Config {
-	return core.Config{Lag: 32 << 20, MaxFrame: wire.MaxFrame, Handshake: 3 * time.Second}
+	return core.Config{
+		Lag: 32 << 20, MaxFrame: wire.MaxFrame,
+		Handshake: 3 * time.Second, Stall: 5 * time.Second,
+	}
 }
 
 // BroadcastOption is an option of [Broadcast] and [Request]. Several of the same kind add up.

@@ -126,6 +126,7 @@ func (n *Node) welcome(conn Conn, hello *wire.Hello, pinned string) (*peer, erro
 	err = session.WriteWelcome(conn, &wire.Welcome{
 		Version: wire.Version, Name: party.Name, Incarnation: n.incarnation,
 		MaxFrame: uint64(n.cfg.MaxFrame), Lag: uint64(n.cfg.Lag),
+		Stall: uint64(n.cfg.Stall / time.Millisecond),
 	})
 	if err != nil {
 		p.link.Kill(err)
@@ -147,6 +148,9 @@ func (n *Node) join(conn Conn, name string) (*router.Party, *peer, error) {
 	n.peers[p] = struct{}{}
 	return party, p, nil
 }
+
+// maxStall is the longest limit that a bus can state, in milliseconds.
+const maxStall = 1 << 40
 
 // Connect attaches an endpoint to the bus at the other end of conn, which it closes in the end.
 func Connect(ctx context.Context, name string, cfg Config, conn Conn) (*Endpoint, error) {
@@ -171,6 +175,7 @@ func Connect(ctx context.Context, name string, cfg Config, conn Conn) (*Endpoint
 		return nil, fmt.Errorf("attaching endpoint %q: %w", name, err)
 	}
 	n.cfg.MaxFrame, n.cfg.Lag = int(welcome.MaxFrame), int64(welcome.Lag)
+	n.cfg.Stall = time.Duration(min(welcome.Stall, maxStall)) * time.Millisecond
 	n.uplink = n.newPeer(conn, nil)
 	ep, err := n.Attach(name)
 	if err != nil {

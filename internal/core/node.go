@@ -30,6 +30,7 @@ type Config struct {
 	Lag       int64         // bytes that the subscriptions to an event type may lag together
 	MaxFrame  int           // bytes of an encoded event
 	Handshake time.Duration // for the whole of it
+	Stall     time.Duration // that a subscription may take nothing while a publisher waits; 0: any
 }
 
 // Conn is what a transport provides.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,7 +74,11 @@ func (p *peer) leave() {
 	p.mu.Unlock()
 	p.node.mu.Lock()
 	delete(p.node.peers, p)
+	topics := slices.Collect(maps.Values(p.node.topics))
 	p.node.mu.Unlock()
+	for _, t := range topics {
+		t.heldElsewhere(p, nil)
+	}
 	if p.party != nil {
 		p.node.leave(p.party)
 	}
@@ -125,6 +131,8 @@ func (p *peer) both(f wire.Frame) (known bool, err error) {
 		return true, p.end(f.Body)
 	case wire.TypeCancel:
 		return true, p.cancelled(f.Body)
+	case wire.TypeHeld:
+		return true, p.heldBy(f.Body)
 	}
 	return false, nil
 }

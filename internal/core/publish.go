@@ -176,8 +176,13 @@ func (p *Publication) Admit(ctx context.Context, size int64) error {
 			return fault.Errorf(fault.WouldBlock, "subscriptions to %s lag behind by %d bytes",
 				p.Topic.Name, p.account.Used())
 		}
-	} else if err := p.account.Acquire(ctx, size); err != nil {
-		return err
+	} else if !p.account.TryAcquire(size) {
+		p.Topic.hold(p.outlet)
+		err := p.account.Acquire(ctx, size)
+		p.Topic.release(p.outlet)
+		if err != nil {
+			return err
+		}
 	}
 	p.Flight = window.NewFlight(p.account, size, 0, p.account.Prompt())
 	return nil

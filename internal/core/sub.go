@@ -34,7 +34,8 @@ func (s *Spec) posted() bool { return s.Group != "" || s.Lossy || s.Retained }
 type Box interface {
 	End()
 	Seal()
-	Lag() int64
+	Lag() int64   // bytes that wait
+	Sent() uint64 // events that waited and were taken
 }
 
 // Sub is a subscription of an Endpoint. It has ended when it gets no more; its mailbox may still
@@ -51,7 +52,11 @@ type Sub struct {
 	stopped atomic.Bool   // no handler call may start
 	done    chan struct{} // closed when it has ended and its workers have returned
 
+	busy    atomic.Int32 // handlers that run
+	callers callers      // who made it
+
 	mu       sync.Mutex // guards what follows
+	stall    stall
 	ended    bool
 	finished bool
 	err      error       // why it ended
@@ -64,6 +69,7 @@ type Sub struct {
 // mailbox is ended as well.
 func (ep *Endpoint) Subscribe(ctx context.Context, spec Spec, box func(*Sub) Box) (*Sub, error) {
 	s := &Sub{Endpoint: ep, Spec: spec, done: make(chan struct{}), workers: spec.Workers}
+	s.callers.fill()
 	s.ctx, s.cancel = ctx, func(error) {}
 	if s.handled() {
 		s.ctx, s.cancel = context.WithCancelCause(ctx)
@@ -280,6 +286,8 @@ func (s *Sub) Defer(f func()) { s.Endpoint.tasks.startHandler(f) }
 
 // User calls a function of the user from one that was started by Defer, or runs Work.
 func (s *Sub) User(f func()) {
+	s.busy.Add(1)
+	defer s.busy.Add(-1)
 	s.Endpoint.tasks.leave()
 	defer s.Endpoint.tasks.enter()
 	f()

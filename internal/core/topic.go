@@ -19,6 +19,7 @@ type Topic struct {
 	route  atomic.Pointer[Route] // nil: to be made anew; set under node.mu
 	groups map[string]*post      // guarded by node.mu
 	kept   kept
+	held   held
 }
 
 // Route says who gets events of a topic. It does not change; a new one takes its place.

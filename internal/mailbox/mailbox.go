@@ -47,6 +47,7 @@ type Mailbox[E any] struct {
 	ch     chan E        // closed by finish, when nobody sends any more
 	done   chan struct{} // closed by End
 	listed atomic.Int64  // bytes that wait on the list or in the pump's batch
+	sent   atomic.Uint64 // events that left the list
 
 	mu      sync.Mutex // guards what follows; every send to ch but the pump's is made under it
 	list    list[E]
@@ -66,6 +67,9 @@ func (m *Mailbox[E]) C() <-chan E { return m.ch }
 
 // Lag is the number of bytes that wait for room in the channel.
 func (m *Mailbox[E]) Lag() int64 { return m.listed.Load() }
+
+// Sent is the number of events that waited for room and found it.
+func (m *Mailbox[E]) Sent() uint64 { return m.sent.Load() }
 
 // Push hands over ev. Without a flight it may answer NeedsHold, and has then done nothing.
 func (m *Mailbox[E]) Push(ev *E, flight *window.Flight) Result {
@@ -190,7 +194,7 @@ func (m *Mailbox[E]) sendAll(blocks *block[E]) {
 
 // send sends one event; false: the mailbox has ended.
 func (m *Mailbox[E]) send(e *entry[E]) bool {
-	if m.opt.Stale(&e.event) {
+	if m.opt.Take == 0 && m.opt.Stale(&e.event) { // with Take nothing would come in its place
 		m.discard(e)
 		return true
 	}
@@ -220,6 +224,7 @@ func (m *Mailbox[E]) discard(e *entry[E]) {
 
 // release clears e, so that the list does not keep alive what was sent.
 func (m *Mailbox[E]) release(e *entry[E]) {
+	m.sent.Add(1)
 	m.listed.Add(-e.flight.Size)
 	e.flight.Drop()
 	*e = entry[E]{}

@@ -57,12 +57,14 @@ type Link struct {
 	maxFrame int   // bytes
 	limit    int64 // bytes in the outbox
 
-	out  outbox
-	acks acks
-	poke atomic.Bool   // the handler has something to pull
-	pong atomic.Bool   // a ping is to be answered
-	wake chan struct{} // one slot: there may be something to write
-	down chan struct{} // closed by Kill
+	out     outbox
+	acks    acks
+	poke    atomic.Bool   // the handler has something to pull
+	ping    atomic.Bool   // the peer is to be asked whether it lives
+	pong    atomic.Bool   // the peer has asked
+	records atomic.Uint64 // that have arrived
+	wake    chan struct{} // one slot: there may be something to write
+	down    chan struct{} // closed by Kill
 
 	left bool // the peer's Goodbye has arrived; the reader's own
 
@@ -111,12 +113,12 @@ func (l *Link) Run() error {
 
 // tell says to the peer what it did wrong.
 func (l *Link) tell(fouled *ProtocolError) {
-	l.Goodbye(wire.Goodbye{Code: string(fault.Protocol), Message: fouled.Reason})
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.killed {
+	if !l.killed { // before the Goodbye, which may end the link as soon as it is queued
 		l.err, l.heardBye = fouled, true
 	}
+	l.mu.Unlock()
+	l.Goodbye(wire.Goodbye{Code: string(fault.Protocol), Message: fouled.Reason})
 }
 
 // linger waits, when nothing more is read, until our Goodbye is written or a second is over: a
@@ -258,6 +260,22 @@ func (l *Link) unlockAndWrite() {
 // Took reports to the peer that everyone here has taken the event behind f.
 func (l *Link) Took(f *window.Flight) { l.acks.add(f) }
 
+// Ping asks the peer for a sign of life, which Heard counts.
+func (l *Link) Ping() {
+	l.ping.Store(true)
+	l.nudge()
+}
+
+// Heard counts what has arrived, in records.
+func (l *Link) Heard() uint64 { return l.records.Load() }
+
+// Owed is the number of events that the peer has not yet reported as taken.
+func (l *Link) Owed() int {
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	return len(l.out.slots.table) - l.out.slots.free
+}
+
 // Poke asks the writer to call the handler's Pull.
 func (l *Link) Poke() {
 	l.poke.Store(true)
@@ -310,10 +328,13 @@ func (l *Link) write() {
 
 // nextChunk is the next record to be written: what is queued, and what rides on it.
 func (l *Link) nextChunk() *chunk {
-	if !l.poke.Load() && !l.pong.Load() {
+	if !l.poke.Load() && !l.ping.Load() && !l.pong.Load() {
 		return l.acks.report(l.out.next())
 	}
 	c := newChunk()
+	if l.ping.Swap(false) {
+		c.buf = wire.AppendUvarints(c.buf, wire.TypePing)
+	}
 	if l.pong.Swap(false) {
 		c.buf = wire.AppendUvarints(c.buf, wire.TypePong)
 	}

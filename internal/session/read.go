@@ -115,6 +115,7 @@ func (l *Link) read() error {
 		if err != nil {
 			return err
 		}
+		l.records.Add(1)
 		if h.First != received {
 			return &ProtocolError{fmt.Sprintf("a record at position %d, where %d was due",
 				h.First, received)}

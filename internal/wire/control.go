@@ -48,6 +48,7 @@ type Welcome struct {
 	ResumeWindow uint64   `cbor:"12,keyasint,omitempty"` // milliseconds
 	Permissions  []byte   `cbor:"13,keyasint,omitempty"`
 	Extension    []byte   `cbor:"14,keyasint,omitempty"`
+	Stall        uint64   `cbor:"15,keyasint,omitempty"` // milliseconds; 0: no limit
 }
 
 // Refusal says why an endpoint is not admitted.
@@ -107,6 +108,12 @@ type Peer struct {
 type Forget struct {
 	Event string `cbor:"1,keyasint"`
 	Key   string `cbor:"2,keyasint,omitempty"`
+}
+
+// Held says which publishers wait for subscriptions to an event that lag; none: it is over.
+type Held struct {
+	Number     uint64   `cbor:"1,keyasint"` // of the event's name, as the sender has numbered it
+	Publishers []string `cbor:"2,keyasint,omitempty"`
 }
 
 // Goodbye is the last numbered frame in its direction, with the reason.

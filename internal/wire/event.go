@@ -103,7 +103,7 @@ func ParseEvent(body []byte, e *Event) error {
 	}
 	e.Payload = c.rest
 	c.rest = nil
-	return c.end("event")
+	return c.end("an event")
 }
 
 func parseOptional(c *cursor, e *Event) {
@@ -153,7 +153,7 @@ func ParseName(body []byte) (Name, error) {
 	}
 	n.Name = string(c.rest)
 	c.rest = nil
-	return n, c.end("name")
+	return n, c.end("a name")
 }
 
 // Reply is an answer to a request. One that is an error has no Name, and a code and a message in
@@ -211,14 +211,14 @@ func ParseReply(body []byte, r *Reply) error {
 	r.Origin = c.string()
 	if flags&replyError != 0 {
 		r.Code, r.Message = c.string(), c.string()
-		return c.end("reply")
+		return c.end("a reply")
 	}
 	r.Name, r.Payload = c.string(), c.rest
-	if r.Name == "" {
+	if r.Name == "" && !c.bad {
 		return fmt.Errorf("a reply without the name of its type")
 	}
 	c.rest = nil
-	return c.end("reply")
+	return c.end("a reply")
 }
 
 // End says that no answer, or no further one, comes to a request. From an endpoint to the bus:
@@ -242,7 +242,7 @@ func AppendEnd(dst []byte, e End) []byte {
 func ParseEnd(body []byte) (End, error) {
 	c := cursor{rest: body}
 	e := End{Call: c.uvarint(), Origin: c.string(), Code: c.string(), Message: c.string()}
-	return e, c.end("end of a request")
+	return e, c.end("the end of a request")
 }
 
 // Ranges is a set of slots in the order in which they were added: pairs of a first slot and a
@@ -310,5 +310,5 @@ func ParseTaken(body []byte, limit uint64, take func(slot uint64) error) error {
 			}
 		}
 	}
-	return c.end("report of taken events")
+	return c.end("a report of taken events")
 }

@@ -31,6 +31,7 @@ const (
 	TypePeers      Type = 0x11 // the peers sent so far are a complete view
 	TypeForget     Type = 0x12 // what was retained under a key is to be forgotten
 	TypeGoodbye    Type = 0x13 // the last numbered frame in this direction
+	TypeHeld       Type = 0x14 // publishers that wait for subscriptions to an event
 )
 
 // The frames of the connection.
@@ -131,7 +132,7 @@ func Uvarints(body []byte, vs ...*uint64) error {
 	for _, v := range vs {
 		*v = c.uvarint()
 	}
-	return c.end("frame")
+	return c.end("a frame")
 }
 
 // cursor reads a body from its front. After a mistake it is bad and returns zeros.
@@ -179,10 +180,10 @@ func (c *cursor) strings() []string {
 // end reports a mistake, bytes that follow the end included.
 func (c *cursor) end(what string) error {
 	if c.bad {
-		return fmt.Errorf("a %s ends too early or holds an impossible number", what)
+		return fmt.Errorf("%s ends too early or holds an impossible number", what)
 	}
 	if len(c.rest) > 0 {
-		return fmt.Errorf("a %s has %d bytes too many", what, len(c.rest))
+		return fmt.Errorf("%s has %d bytes too many", what, len(c.rest))
 	}
 	return nil
 }

@@ -1,0 +1,141 @@
+package lahja_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lahja-go/lahja"
+)
+
+// inBubbles shows a behaviour in bubbles of fake time, where no operating system takes part.
+func inBubbles(t *testing.T, show func(*stage), opts ...lahja.BusOption) {
+	for _, v := range venues[:2] {
+		t.Run(v.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { show(newStage(t, &v, [2]bool{true, true}, opts...)) })
+		})
+	}
+}
+
+// logged is what is written to the log.
+type logged struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// captureLog collects the log until the test ends.
+func captureLog(t testing.TB) *logged {
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	log := &logged{}
+	slog.SetDefault(slog.New(slog.NewTextHandler(log, nil)))
+	return log
+}
+
+// Isolation: a subscription that takes nothing while a publisher waits for it is named in the log
+// after a second, and ended after the limit; the publisher goes on.
+func TestStalledSubscriptionIsEnded(t *testing.T) {
+	inBubbles(t, func(s *stage) {
+		log := captureLog(s)
+		ended := make(chan error, 1)
+		stalled := lahja.Stream[load](s.ctx, s.connect("stalled"),
+			lahja.OnEnd(func(err error) { ended <- err }))
+		reading := lahja.Stream[load](s.ctx, s.connect("reading"))
+		count := beside(s, func() (n int) {
+			for range reading {
+				n++
+			}
+			return n
+		})
+		pub := s.connect("pub")
+		sent, start := 0, time.Now()
+		for time.Since(start) < 4*time.Second {
+			say(s, pub, load{Data: make([]byte, 1<<10)})
+			sent++
+		}
+		if waited := time.Since(start); waited > 6*time.Second {
+			s.Errorf("the publisher has waited for %v", waited)
+		}
+		err := take(s, ended)
+		s.wantErr(err, lahja.ErrStalled)
+		for _, want := range []string{`"stalled"`, "pub", "load", "stall_test.go:"} {
+			if !strings.Contains(err.Error(), want) {
+				s.Errorf("the error does not say %s: %v", want, err)
+			}
+		}
+		for _, want := range []string{"level=WARN", "subscriber=stalled", "stall_test.go:"} {
+			if !strings.Contains(log.String(), want) {
+				s.Errorf("the log does not say %s: %s", want, log)
+			}
+		}
+		for range stalled { // what it had taken can still be read, and its channel is closed
+		}
+		s.must(s.bus.Close())
+		if n := take(s, count); n != sent {
+			s.Errorf("the other subscription has got %d of %d events", n, sent)
+		}
+	}, lahja.Limits{Lag: 64 << 10})
+}
+
+// Isolation: a handler that takes its time is no stalled subscription.
+func TestSlowHandlerIsNotEnded(t *testing.T) {
+	inBubbles(t, func(s *stage) {
+		handled := 0
+		sub, err := lahja.Subscribe(s.ctx, s.connect("slow"),
+			func(context.Context, lahja.Event[load]) {
+				time.Sleep(7 * time.Second) // of the bubble's time
+				handled++
+			}, lahja.Take(3), lahja.Buffer(0))
+		s.must(err)
+		pub := s.connect("pub")
+		for range 3 {
+			say(s, pub, load{Data: make([]byte, 1<<10)})
+		}
+		<-sub.Done()
+		s.must(sub.Err())
+		if handled != 3 {
+			s.Errorf("%d of 3 events were handled", handled)
+		}
+	}, lahja.Limits{Lag: 1 << 10})
+}
+
+// Isolation: without a limit a publisher waits as long as its context lets it.
+func TestStallLimitOff(t *testing.T) {
+	inBubbles(t, func(s *stage) {
+		captureLog(s)
+		stalled := lahja.Stream[load](s.ctx, s.connect("stalled"), lahja.Buffer(1))
+		pub := s.connect("pub")
+		ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
+		defer cancel()
+		sent := 0
+		for lahja.Broadcast(ctx, pub, load{N: sent, Data: make([]byte, 1<<10)}) == nil {
+			sent++
+		}
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			s.Error("a broadcast has failed before its time was over")
+		}
+		for n := range sent {
+			if ev := take(s, stalled); ev.Value.N != n {
+				s.Fatalf("event %d has come, where %d was due", ev.Value.N, n)
+			}
+		}
+	}, lahja.Limits{Lag: 16 << 10, Stall: -1})
+}
