@@ -452,3 +452,31 @@ func ExampleEndpoint_WatchState() {
 	// true
 	// false true
 }
+
+func ExampleBus_Stats() {
+	ctx := context.Background()
+	bus := lahja.NewBus()
+	defer bus.Close()
+	a, _ := bus.Endpoint("a")
+	b, _ := bus.Endpoint("b")
+	lahja.Stream[Greeting](ctx, b, lahja.Buffer(1)) // nobody reads it
+	lahja.Broadcast(ctx, a, Greeting{"one"})
+	lahja.Broadcast(ctx, a, Greeting{"two"})
+	for _, s := range bus.Stats() {
+		fmt.Println(s.Endpoint, s.Broadcast, s.Outstanding > 0, s.Delivered, s.Lag > 0)
+	}
+	// Output:
+	// a 2 true 0 false
+	// b 0 false 2 true
+}
+
+func ExampleEndpoint_Stats() {
+	ctx := context.Background()
+	a, _, end := pair("a", "b")
+	defer end()
+	lahja.Broadcast(ctx, a, Greeting{"hello"})
+	for _, s := range a.Stats() {
+		fmt.Println(s.Event, s.Broadcast)
+	}
+	// Output: github.com/lahja-go/lahja_test.Greeting 1
+}

@@ -245,6 +245,7 @@ func (o *outlet[T]) publish(ctx context.Context, value T, b *core.Broadcast, cal
 	if p.Waits(encoded) {
 		return o.publishWaiting(ctx, value, p, encoded)
 	}
+	p.Accepted()
 	o.push(value, &p)
 	p.End()
 	return nil

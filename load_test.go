@@ -193,3 +193,39 @@ func everywhereOnceWith(t *testing.T, all []behaviour, opts ...lahja.BusOption) 
 		})
 	}
 }
+
+// Stats say who holds up whom.
+func TestStats(t *testing.T) {
+	everywhereOnceWith(t, []behaviour{{"one waits for another", func(s *stage) {
+		ep, pub := s.connect("sub"), s.connect("pub")
+		lahja.Stream[load](s.ctx, ep) // nobody reads it
+		fill(s, pub)
+		waiting := beside(s, func() error {
+			return lahja.Broadcast(s.ctx, pub, load{Data: make([]byte, 1<<10)})
+		})
+		event := lahja.EventName[load]()
+		own := statOf(s, pub.Stats(), "pub", event)
+		for own.Waiting == 0 { // until the call that waits has got that far
+			runtime.Gosched()
+			own = statOf(s, pub.Stats(), "pub", event)
+		}
+		seen := statOf(s, s.bus.Stats(), "pub", event)
+		lag := statOf(s, s.bus.Stats(), "sub", event).Lag
+		if own.Broadcast == 0 || seen.Broadcast != own.Broadcast || own.Outstanding < 32<<10 ||
+			seen.Outstanding != own.Outstanding || lag < 32<<10 {
+			s.Errorf("the publisher says %+v, the bus %+v and a lag of %d", own, seen, lag)
+		}
+		ep.Close() // frees the publisher
+		s.must(take(s, waiting))
+	}}}, lahja.Limits{Lag: 64 << 10})
+}
+
+func statOf(s *stage, stats []lahja.Stat, endpoint, event string) lahja.Stat {
+	for _, st := range stats {
+		if st.Endpoint == endpoint && st.Event == event {
+			return st
+		}
+	}
+	s.Fatalf("no Stat of %s and %s in %+v", endpoint, event, stats)
+	return lahja.Stat{}
+}

@@ -3,6 +3,7 @@ package lahja
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/lahja-go/lahja/internal/core"
 	"github.com/lahja-go/lahja/internal/router"
@@ -59,6 +60,39 @@ type State = core.State
 // then the latest after each change. It closes after the endpoint has ended and that was told, or
 // when ctx ends. Whoever does not read holds nobody up.
 func (ep *Endpoint) WatchState(ctx context.Context) <-chan State { return ep.core.WatchState(ctx) }
+
+// Stat is what one endpoint has to do with one event type.
+type Stat struct {
+	Endpoint, Event string
+
+	Broadcast   uint64        // events that it has broadcast
+	Outstanding int64         // bytes of those that not every subscription has taken
+	Waited      time.Duration // that its calls have waited for subscriptions, all together
+	Waiting     int           // calls that wait now
+
+	Delivered uint64 // events that its open subscriptions have got
+	Missed    uint64 // events that they have dropped by their own policy
+	Lag       int64  // bytes that wait for them: what they hold its publishers up with
+
+	Retained int64  // bytes that are kept of what it has retained
+	Lost     uint64 // events on their way to a member of a group that died; without an Endpoint
+}
+
+func toStats(list []core.Stat) []Stat {
+	stats := make([]Stat, len(list))
+	for i, s := range list {
+		stats[i] = Stat(s)
+	}
+	return stats
+}
+
+// Stats returns what the endpoints of the bus broadcast and subscribe to, sorted by endpoint and
+// event: where Waiting is not 0 for an event, those with Lag hold it up. Of an endpoint in another
+// process the bus knows Broadcast, Outstanding, Lag and Retained.
+func (b *Bus) Stats() []Stat { return toStats(b.node.Stats()) }
+
+// Stats returns what the endpoint broadcasts and subscribes to, sorted by event.
+func (ep *Endpoint) Stats() []Stat { return toStats(ep.core.Stats()) }
 
 // Present is the condition that endpoints of all these names are attached.
 func Present(names ...string) func(Peers) bool {

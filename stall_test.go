@@ -23,29 +23,29 @@ func inBubbles(t *testing.T, show func(*stage), opts ...lahja.BusOption) {
 	}
 }
 
-// logged is what is written to the log.
-type logged struct {
+// logText is what is written to the log.
+type logText struct {
 	mu   sync.Mutex // guards text
 	text bytes.Buffer
 }
 
-func (l *logged) Write(p []byte) (int, error) {
+func (l *logText) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(p)
 }
 
-func (l *logged) String() string {
+func (l *logText) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
 }
 
 // captureLog collects the log until the test ends.
-func captureLog(t testing.TB) *logged {
+func captureLog(t testing.TB) *logText {
 	before := slog.Default()
 	t.Cleanup(func() { slog.SetDefault(before) })
-	log := &logged{}
+	log := &logText{}
 	slog.SetDefault(slog.New(slog.NewTextHandler(log, nil)))
 	return log
 }

@@ -2,6 +2,8 @@ package core
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,6 +94,9 @@ type Outlet struct {
 	Endpoint *Endpoint
 	Topic    *Topic
 	Account  *window.Account
+
+	broadcast atomic.Uint64 // events that were accepted
+	waited    atomic.Int64  // nanoseconds that calls have waited for room
 }
 
 // Outlet returns the one for events of that name.
@@ -154,15 +159,21 @@ func (ep *Endpoint) begin(err error) bool {
 	return true
 }
 
-// release ends all that hangs on the endpoint. With rest, what has arrived can still be read.
-func (ep *Endpoint) release(rest bool) {
+// refuse lets no more be broadcast; calls that wait fail with err.
+func (ep *Endpoint) refuse(err error) {
+	ep.shut.Store(true)
 	ep.mu.Lock()
-	outlets, err := ep.outlets, ep.err
-	ep.outlets = nil
+	outlets := slices.Collect(maps.Values(ep.outlets))
 	ep.mu.Unlock()
 	for _, o := range outlets {
 		o.Account.Close(err)
 	}
+}
+
+// release ends all that hangs on the endpoint. With rest, what has arrived can still be read.
+func (ep *Endpoint) release(rest bool) {
+	err := ep.Err()
+	ep.refuse(err)
 	for _, s := range ep.openSubs() {
 		s.end(err, rest)
 	}

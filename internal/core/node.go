@@ -14,7 +14,10 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -40,7 +43,8 @@ type Conn = io.ReadWriteCloser
 type Node struct {
 	cfg         Config
 	incarnation []byte
-	tasks       tasks // what serves links
+	tasks       tasks       // what serves links
+	draining    atomic.Bool // endpoints are asked to send their last
 
 	life    context.Context // ends when Close or Shutdown begins
 	endLife context.CancelFunc
@@ -237,20 +241,40 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return failed
 }
 
-// farewell says goodbye on all links, waits for the answers under ctx, and cuts what is left.
+// farewell ends all links. First it has the endpoints send what they had accepted, so that others
+// still get it; then it says goodbye, waits for the answers under ctx, and cuts what is left.
 func (n *Node) farewell(ctx context.Context) {
+	n.draining.Store(true)
 	n.mu.Lock()
-	peers := make([]*peer, 0, len(n.peers))
-	for p := range n.peers {
-		peers = append(peers, p)
-	}
+	peers := slices.Collect(maps.Keys(n.peers))
 	n.mu.Unlock()
+	for _, p := range peers {
+		p.link.Send(func(dst []byte) []byte { return wire.AppendUvarints(dst, wire.TypeDrain) })
+	}
+	half, cancel := context.WithTimeout(ctx, n.drainTime(ctx))
+	defer cancel()
+	for _, p := range peers {
+		select {
+		case <-p.drained:
+		case <-p.ended:
+		case <-half.Done():
+		}
+	}
 	for _, p := range peers {
 		p.link.Goodbye(wire.Goodbye{Code: string(fault.Closed), Message: "the bus has closed"})
 	}
 	for _, p := range peers {
 		p.await(ctx)
 	}
+}
+
+// drainTime is how long endpoints may take to send what they had accepted: half of what is left.
+func (n *Node) drainTime(ctx context.Context) time.Duration {
+	deadline, limited := ctx.Deadline()
+	if !limited {
+		return time.Hour
+	}
+	return time.Until(deadline) / 2
 }
 
 func (n *Node) ownEndpoints() []*Endpoint {

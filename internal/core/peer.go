@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lahja-go/lahja/internal/fault"
@@ -24,23 +25,26 @@ type peer struct {
 	party *router.Party // the endpoint; nil: the peer is the bus
 	ended chan struct{} // closed when the link has ended and all is cleaned up
 
+	drained chan struct{} // closed when it has said goodbye because it was asked to
+
 	// What follows is the link's reader's own.
 	names    map[uint64]string // that the peer has given numbers
 	inlets   map[uint64]*inlet // by the number of the event's name
 	delivery Delivery          // the event that is being delivered; kept to save an allocation
 
-	mu       sync.Mutex             // guards what follows
-	gone     bool                   // it has left
-	granted  []*inlet               // whose window has to be told
-	requests map[uint64]*Call       // that the peer has made, by its own numbers
-	presence presence               // of an endpoint that watches, or of a bus that is watched
-	acks     map[uint64]chan error  // subscriptions that the bus has not answered yet
-	asks     map[uint64]chan uint64 // questions that the bus has not answered yet
+	mu        sync.Mutex             // guards what follows
+	gone      bool                   // it has left
+	granted   []*inlet               // whose window has to be told
+	published []*inlet               // of an endpoint
+	requests  map[uint64]*Call       // that the peer has made, by its own numbers
+	presence  presence               // of an endpoint that watches, or of a bus that is watched
+	acks      map[uint64]chan error  // subscriptions that the bus has not answered yet
+	asks      map[uint64]chan uint64 // questions that the bus has not answered yet
 }
 
 func (n *Node) newPeer(conn Conn, party *router.Party) *peer {
 	p := &peer{
-		node: n, party: party, ended: make(chan struct{}),
+		node: n, party: party, ended: make(chan struct{}), drained: make(chan struct{}),
 		names: map[uint64]string{}, inlets: map[uint64]*inlet{},
 		requests: map[uint64]*Call{},
 		acks:     map[uint64]chan error{}, asks: map[uint64]chan uint64{},
@@ -94,6 +98,10 @@ func (p *peer) hasLeft() bool {
 
 // Goodbye implements [session.Handler].
 func (p *peer) Goodbye(g wire.Goodbye) {
+	if p.party != nil && p.node.draining.Load() {
+		close(p.drained) // it still gets what others had accepted, and then our goodbye
+		return
+	}
 	if p.party != nil {
 		p.leave()
 	}
@@ -159,6 +167,8 @@ type inlet struct {
 	number  uint64 // of the event's name, given by the peer
 	topic   *Topic
 	account *window.Account // nil: the peer is the bus, whose windows are not ours
+
+	broadcast atomic.Uint64 // events that came through it
 }
 
 // Settle implements [window.Settler].
@@ -193,6 +203,9 @@ func (p *peer) inlet(number uint64) (*inlet, error) {
 	in := &inlet{peer: p, number: number, topic: t}
 	if p.party != nil {
 		in.account = t.Pool.OpenRemote(in.tell)
+		p.mu.Lock()
+		p.published = append(p.published, in)
+		p.mu.Unlock()
 	}
 	p.inlets[number] = in
 	return in, nil
@@ -311,6 +324,7 @@ func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet) error {
 		e.Flags&wire.FlagGather != 0 && e.Flags&wire.FlagRequest == 0 {
 		return fmt.Errorf("an event of an endpoint with the flags %#x", uint64(e.Flags))
 	}
+	in.broadcast.Add(1)
 	d.Origin, d.originID = p.party.Name, p.party.ID
 	d.Filter = router.Filter{HasTo: e.Flags&wire.FlagTo != 0, To: e.To, Except: e.Except}
 	if !in.account.Arrived(int64(len(e.Payload)) + window.Overhead) {

@@ -276,17 +276,34 @@ func (p *post) freeLocked(c *parcel) *member {
 // for another.
 type ticket struct {
 	member *member
+	topic  *Topic
 	flight *window.Flight // the publisher's
 }
 
 // Settle implements [window.Settler].
 func (t *ticket) Settle(*window.Flight) {
 	p := t.member.post
+	if p.group != "" && t.member.died() {
+		t.topic.lost.Add(1)
+	}
 	p.mu.Lock()
 	t.member.room++
 	p.mu.Unlock()
 	t.flight.Drop()
 	p.serve()
+}
+
+// died reports whether the link to the member has ended, and what was on its way with it.
+func (m *member) died() bool {
+	if m.peer == nil {
+		return false
+	}
+	select {
+	case <-m.peer.link.Down():
+		return true
+	default:
+		return false
+	}
 }
 
 // deliver hands c to m; without m it is given up.
@@ -297,7 +314,7 @@ func (m *member) deliver(c *parcel, missed uint64) {
 	}
 	d := c.Delivery
 	d.Missed = missed
-	d.Flight = window.NewFlight(&ticket{m, c.Flight}, c.size, 0, true)
+	d.Flight = window.NewFlight(&ticket{m, d.Topic, c.Flight}, c.size, 0, true)
 	if m.peer != nil {
 		m.send(c, &d)
 	} else if d.For(m.own) {

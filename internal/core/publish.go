@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"time"
 
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/router"
@@ -141,6 +142,7 @@ func (p *Publication) Waits(encoded bool) bool {
 // first; that fails when the endpoint has too much retained, and then nobody has got it.
 func (p *Publication) Hand(body func() Body, push func()) error {
 	if !p.retain {
+		p.Accepted()
 		push()
 		p.post(body)
 		return nil
@@ -151,12 +153,16 @@ func (p *Publication) Hand(body func() Body, push func()) error {
 	if err := k.fitsLocked(&p.Delivery, p.Flight.Size); err != nil {
 		return err
 	}
+	p.Accepted()
 	k.putLocked(&p.Delivery, body(), p.Flight.Size)
 	p.Route = p.Topic.Route() // who has come meanwhile either has it from there or is in here
 	push()
 	p.post(body)
 	return nil
 }
+
+// Accepted counts the event: it cannot fail any more.
+func (p *Publication) Accepted() { p.outlet.broadcast.Add(1) }
 
 // post offers the event to where events wait for room.
 func (p *Publication) post(body func() Body) {
@@ -177,15 +183,24 @@ func (p *Publication) Admit(ctx context.Context, size int64) error {
 				p.Topic.Name, p.account.Used())
 		}
 	} else if !p.account.TryAcquire(size) {
-		p.Topic.hold(p.outlet)
-		err := p.account.Acquire(ctx, size)
-		p.Topic.release(p.outlet)
+		err := p.outlet.wait(ctx, size)
 		if err != nil {
 			return err
 		}
 	}
 	p.Flight = window.NewFlight(p.account, size, 0, p.account.Prompt())
 	return nil
+}
+
+// wait waits for room, and lets it be known.
+func (o *Outlet) wait(ctx context.Context, size int64) error {
+	start := time.Now()
+	o.Topic.hold(o)
+	defer func() {
+		o.Topic.release(o)
+		o.waited.Add(int64(time.Since(start)))
+	}()
+	return o.Account.Acquire(ctx, size)
 }
 
 // CheckSize fails when an encoded event is longer than the bus allows.

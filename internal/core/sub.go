@@ -36,6 +36,7 @@ type Box interface {
 	Seal()
 	Lag() int64   // bytes that wait
 	Sent() uint64 // events that waited and were taken
+	Counts() (delivered, missed uint64)
 }
 
 // Sub is a subscription of an Endpoint. It has ended when it gets no more; its mailbox may still

@@ -20,6 +20,7 @@ type Topic struct {
 	groups map[string]*post      // guarded by node.mu
 	kept   kept
 	held   held
+	lost   atomic.Uint64 // events that were on their way to a member of a group that died
 }
 
 // Route says who gets events of a topic. It does not change; a new one takes its place.

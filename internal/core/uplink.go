@@ -24,8 +24,20 @@ func (p *peer) fromBus(f wire.Frame) (known bool, err error) {
 		return true, p.peerSeen(f.Body)
 	case wire.TypePeers:
 		return true, p.viewComplete(f.Body)
+	case wire.TypeDrain:
+		p.drain()
+		return true, nil
 	}
 	return false, nil
+}
+
+// drain takes no more broadcasts and sends the last of what was accepted, for the bus is about to
+// close. What others had accepted still comes.
+func (p *peer) drain() {
+	for _, ep := range p.node.ownEndpoints() {
+		ep.refuse(fault.Errorf(fault.Closed, "the bus is closing"))
+	}
+	p.link.Goodbye(wire.Goodbye{})
 }
 
 // subscribe announces s to the bus and waits until it counts there.

@@ -54,7 +54,8 @@ type Mailbox[E any] struct {
 	pumping bool // the pump is alive: it alone sends to ch
 	sealed  bool // no more events: Take is reached or End was called
 	ended   bool // End was called
-	pushed  int  // events accepted and not dropped, for Take
+	pushed  int  // events accepted and not dropped
+	missed  uint64
 }
 
 // New returns an open Mailbox.
@@ -71,6 +72,13 @@ func (m *Mailbox[E]) Lag() int64 { return m.listed.Load() }
 // Sent is the number of events that waited for room and found it.
 func (m *Mailbox[E]) Sent() uint64 { return m.sent.Load() }
 
+// Counts returns how many events were accepted and not dropped, and how many were dropped.
+func (m *Mailbox[E]) Counts() (accepted, missed uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return uint64(m.pushed), m.missed
+}
+
 // Push hands over ev. Without a flight it may answer NeedsHold, and has then done nothing.
 func (m *Mailbox[E]) Push(ev *E, flight *window.Flight) Result {
 	m.mu.Lock()
@@ -83,6 +91,7 @@ func (m *Mailbox[E]) Push(ev *E, flight *window.Flight) Result {
 	}
 	if !m.pumping && m.trySend(ev) {
 		if m.opt.Take == 0 { // the usual way, kept short
+			m.pushed++
 			m.mu.Unlock()
 			return Taken
 		}
@@ -141,6 +150,7 @@ func (m *Mailbox[E]) replace(ev E) Result {
 		case old := <-m.ch:
 			*m.opt.Missed(&ev) += *m.opt.Missed(&old) + 1
 			m.pushed--
+			m.missed++
 			dropped = append(dropped, old)
 		default: // the subscriber has just taken one
 		}

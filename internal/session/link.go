@@ -177,7 +177,7 @@ func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) {
 		o.nameLocked(n)
 	}
 	flight.Hold()
-	e.Slot = o.slots.put(flight)
+	e.Slot = o.slots.put(flight, e.Name)
 	c := o.tailLocked(&o.queue, len(e.Payload)+64)
 	before := len(c.buf)
 	c.buf = wire.AppendEvent(c.buf, e)
@@ -274,6 +274,19 @@ func (l *Link) Owed() int {
 	l.out.mu.Lock()
 	defer l.out.mu.Unlock()
 	return len(l.out.slots.table) - l.out.slots.free
+}
+
+// OwedBytes is the size of those events, by the numbers of their names.
+func (l *Link) OwedBytes() map[uint64]int64 {
+	owed := map[uint64]int64{}
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	for i := range l.out.slots.table {
+		if s := &l.out.slots.table[i]; s.flight != nil {
+			owed[s.name] += s.flight.Size
+		}
+	}
+	return owed
 }
 
 // Poke asks the writer to call the handler's Pull.

@@ -170,18 +170,19 @@ type slots struct {
 
 type slot struct {
 	flight *window.Flight // nil: the slot is free
+	name   uint64         // the number of the event's name
 	next   uint64         // the next free slot
 }
 
-func (s *slots) put(f *window.Flight) uint64 {
+func (s *slots) put(f *window.Flight, name uint64) uint64 {
 	if s.free == 0 {
-		s.table = append(s.table, slot{flight: f})
+		s.table = append(s.table, slot{flight: f, name: name})
 		return uint64(len(s.table) - 1)
 	}
 	n := s.head
 	s.head = s.table[n].next
 	s.free--
-	s.table[n].flight = f
+	s.table[n].flight, s.table[n].name = f, name
 	return n
 }
 

@@ -32,6 +32,7 @@ const (
 	TypeForget     Type = 0x12 // what was retained under a key is to be forgotten
 	TypeGoodbye    Type = 0x13 // the last numbered frame in this direction
 	TypeHeld       Type = 0x14 // publishers that wait for subscriptions to an event
+	TypeDrain      Type = 0x15 // the bus is about to close: send what was accepted, then Goodbye
 )
 
 // The frames of the connection.
