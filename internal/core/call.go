@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -142,14 +143,12 @@ func (n *Node) call(id uint64, p *peer) (c *Call, party any) {
 // partyGone ends what an endpoint or a link that has ended still owed or wanted.
 func (n *Node) partyGone(party any) {
 	n.mu.Lock()
-	calls := make([]counterpart, 0, len(n.calls))
-	for _, c := range n.calls {
-		calls = append(calls, c)
-	}
+	calls := maps.Clone(n.calls)
 	n.mu.Unlock()
-	for _, c := range calls {
+	for number, c := range calls {
 		switch {
 		case c.party != nil && any(c.party.holder) == party:
+			n.forget(number)
 			c.call.gone(c.party, fault.ResponderGone)
 		case c.party == nil && c.call.peer != nil && any(c.call.peer) == party:
 			c.call.Cancel()
@@ -227,9 +226,7 @@ func (c *Call) assign(p *parcel, to *peer) (id uint64, ok bool) {
 	}
 	c.mu.Unlock()
 	if over {
-		c.node.mu.Lock()
-		delete(c.node.calls, id)
-		c.node.mu.Unlock()
+		c.node.forget(id)
 	}
 	return id, !over
 }
@@ -280,7 +277,6 @@ func (c *Call) gone(party any, reason error) {
 		return
 	}
 	delete(c.left, party)
-	c.forgetLocked(party)
 	var refusal *fault.RemoteError
 	switch {
 	case errors.As(reason, &refusal):
@@ -340,7 +336,6 @@ func (c *Call) answer(party any, a Answer) error {
 			"the request has been answered, has ended, or was never this endpoint's to answer")
 	}
 	delete(c.left, party)
-	c.forgetLocked(party)
 	if c.gather {
 		c.collectLocked(a)
 		c.finishIfDeserted() // unlocks
@@ -414,12 +409,12 @@ func (c *Call) finish(a Answer, by any) {
 	c.mu.Unlock()
 }
 
-// forgetLocked forgets the number that a recipient has of its own.
-func (c *Call) forgetLocked(party any) {
-	if p, own := party.(*parcel); own && p.id != 0 {
-		c.node.mu.Lock()
-		delete(c.node.calls, p.id)
-		c.node.mu.Unlock()
+// forget forgets the number that a recipient has of its own.
+func (n *Node) forget(number uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.calls[number].party != nil {
+		delete(n.calls, number)
 	}
 }
 
@@ -429,6 +424,6 @@ func (c *Call) withdraw(p *parcel) {
 		p.post.withdraw(p)
 		return
 	}
-	c.forgetLocked(p)
+	c.node.forget(p.id)
 	p.holder.cancel(p.id)
 }

@@ -6,8 +6,9 @@
 // as well, with itself as the only endpoint and one link: the uplink to the bus. Both deliver,
 // count, and keep requests in the same way.
 //
-// Locks: a Node's mu, a Call's mu, and those of the packages below are short and never nested,
-// but for Node.mu around an outbox or a Pool. No function of a user runs under any of them.
+// Locks are held for short, and no function of a user runs under one. Where one is taken while
+// another is held, it is in this order: kept, Node, post, Call, peer, and then one of those of the
+// packages below, which take no other.
 package core
 
 import (

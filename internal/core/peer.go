@@ -401,6 +401,7 @@ func (p *peer) reply(body []byte) error {
 	if c == nil {
 		return nil // it has been answered or cancelled meanwhile
 	}
+	p.node.forget(r.Call)
 	if p.party != nil {
 		r.Origin = p.party.Name
 	}
@@ -433,6 +434,7 @@ func (p *peer) end(body []byte) error {
 	if c == nil {
 		return nil
 	}
+	p.node.forget(e.Call)
 	if p.party != nil {
 		e.Origin = p.party.Name
 	}
