@@ -7,8 +7,10 @@ RACE ?= $(if $(shell command -v $$($(GO) env CC) 2>/dev/null),-race)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How many cases each property is tried with by `make property`.
 CHECKS ?= 10000
+# The packages whose tests know rapid's flags.
+RAPID = $(sort $(dir $(shell grep -rl --include='*_test.go' pgregory.net/rapid .)))
 
-.PHONY: help test fmt lint property cover examples ci
+.PHONY: help test fmt lint property soak cover examples ci
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "%-12s%s\n", $$1, $$2}'
@@ -26,7 +28,10 @@ lint: fmt ## fmt, vet on three systems, and staticcheck
 	$(GO) run $(STATICCHECK) ./...
 
 property: ## try each property with CHECKS random cases
-	$(GO) test -run Property -timeout 60m ./... -rapid.checks=$(CHECKS)
+	$(GO) test -run Property -timeout 120m $(RAPID) -rapid.checks=$(CHECKS)
+
+soak: ## the load tests at fifty times their usual length, with their figures
+	LAHJA_SOAK=1 $(GO) test -run 'Lossless|Bounded|Stalled' -timeout 60m -v .
 
 cover: ## print how much of each package the tests of all packages execute
 	$(GO) test -coverpkg=./... -coverprofile=coverage.out ./... >/dev/null
