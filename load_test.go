@@ -200,8 +200,14 @@ func TestStats(t *testing.T) {
 		ep, pub := s.connect("sub"), s.connect("pub")
 		lahja.Stream[load](s.ctx, ep) // nobody reads it
 		fill(s, pub)
-		waiting := beside(s, func() error {
-			return lahja.Broadcast(s.ctx, pub, load{Data: make([]byte, 1<<10)})
+		waiting := beside(s, func() error { // more than the limit, so that it has to wait
+			for range 100 {
+				err := lahja.Broadcast(s.ctx, pub, load{Data: make([]byte, 1<<10)})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 		event := lahja.EventName[load]()
 		own := statOf(s, pub.Stats(), "pub", event)

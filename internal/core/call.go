@@ -39,7 +39,12 @@ type Call struct {
 	refusals []*fault.RemoteError  // of recipients whose handlers answer with another type
 	handlers map[*handler]struct{} // that are running
 	answers  []Answer              // for one of this Node, not yet taken
-	more     chan struct{}         // one slot: answers has grown
+
+	// Of a call that gathers.
+	held map[*Endpoint]*Inbound // recipients that do not go before all is routed
+	told map[string]struct{}    // endpoints of which an outcome was passed on
+
+	more chan struct{} // one slot: answers has grown
 }
 
 // Answer is how a call ends for who asked: a value of this process, an encoded one, or an error.
@@ -88,7 +93,7 @@ func (ep *Endpoint) Next(ctx context.Context, c *Call) (a Answer, last bool, err
 // abandon withdraws a call for the reason err, unless an answer came at the same moment.
 func (ep *Endpoint) abandon(c *Call, err error) (Answer, bool, error) {
 	c.Cancel()
-	if a, ok := c.take(); ok && !a.cancelled && !a.nobody {
+	if a, ok := c.take(); ok && !c.gather && !a.cancelled && !a.nobody {
 		return a, true, a.Err
 	}
 	return Answer{}, true, err
@@ -225,6 +230,10 @@ func (c *Call) assign(p *parcel, to *peer) (id uint64, ok bool) {
 		p.id = id
 	}
 	c.mu.Unlock()
+	if !over && to.hasLeft() { // perhaps too early for the call to be told
+		c.gone(p, fault.ResponderGone)
+		over = true
+	}
 	if over {
 		c.node.forget(id)
 	}
@@ -241,14 +250,31 @@ func (c *Call) inbound(s *Sub) *Inbound {
 	defer c.mu.Unlock()
 	in := c.left[s.Endpoint]
 	if in == nil {
+		in = c.held[s.Endpoint] // it has answered while its other subscriptions are looked for
+	}
+	if in == nil {
 		in = &Inbound{call: c, endpoint: s.Endpoint}
 		if !c.over.Load() {
 			c.asked++
 			c.left[s.Endpoint] = in
+			c.holdLocked(in)
 		}
 	}
 	in.open++
 	return in
+}
+
+// holdLocked keeps a recipient of a call that gathers from going before all of its subscriptions
+// have the request: each endpoint is asked, and told of, once.
+func (c *Call) holdLocked(in *Inbound) {
+	if !c.gather || !c.routing {
+		return
+	}
+	if c.held == nil {
+		c.held = map[*Endpoint]*Inbound{}
+	}
+	c.held[in.endpoint] = in
+	in.open++
 }
 
 // refuse notes that s answers with another type than is wanted.
@@ -263,6 +289,13 @@ func (c *Call) refuse(s *Sub) {
 
 // Routed ends the routing: no recipient is added any more.
 func (c *Call) Routed() {
+	c.mu.Lock()
+	held := c.held
+	c.held = nil
+	c.mu.Unlock()
+	for _, in := range held {
+		in.Done()
+	}
 	c.mu.Lock()
 	c.routing = false
 	c.finishIfDeserted() // unlocks
@@ -281,7 +314,7 @@ func (c *Call) gone(party any, reason error) {
 	switch {
 	case errors.As(reason, &refusal):
 		c.refusals = append(c.refusals, refusal)
-	case reason != nil && c.gather:
+	case reason != nil && c.gather && party != any(c.node.uplink): // the bus itself owes nothing
 		name := partyName(party)
 		c.collectLocked(Answer{Origin: name,
 			Err: fault.Errorf(fault.ResponderGone, "endpoint %q has not answered", name)})
@@ -357,6 +390,15 @@ func (c *Call) pass(p *peer, a Answer) {
 // collectLocked passes on one answer of several. It is queued under the lock, so that the end of
 // the call does not overtake it.
 func (c *Call) collectLocked(a Answer) {
+	if c.gather && a.Origin != "" {
+		if _, twice := c.told[a.Origin]; twice {
+			return
+		}
+		if c.told == nil {
+			c.told = map[string]struct{}{}
+		}
+		c.told[a.Origin] = struct{}{}
+	}
 	if c.peer != nil {
 		c.peer.sendAnswer(c.remote, a, false)
 		return

@@ -86,7 +86,13 @@ func (p *peer) add(m *wire.Subscribe) error {
 			own.offer(d, body, size, wire.FlagRetained)
 		})
 	}
-	return p.register(s, t, m.Group)
+	if err := p.register(s, t, m.Group); err != nil {
+		return err
+	}
+	if served, posted := s.Ref.(*member); posted && served.post != nil {
+		served.post.serve() // something may wait for a member with room
+	}
+	return nil
 }
 
 // pacedRoom is how many events a subscription elsewhere may have on its way that is served by a
@@ -125,9 +131,13 @@ func (p *peer) unsubscribed(body []byte) error {
 	}
 	t := n.topicLocked(s.Event)
 	t.route.Store(nil)
+	served, posted := s.Ref.(*member)
+	if posted {
+		served.post.expel(served)
+	}
 	n.changedLocked(p.party.Name)
 	n.mu.Unlock()
-	if served, posted := s.Ref.(*member); posted {
+	if posted {
 		served.quit(t)
 	}
 	return nil

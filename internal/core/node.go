@@ -132,6 +132,9 @@ func (n *Node) leave(p *router.Party) {
 	subs := n.table.Leave(p)
 	for _, s := range subs {
 		n.topicLocked(s.Event).route.Store(nil)
+		if m, posted := s.Ref.(*member); posted {
+			m.post.expel(m)
+		}
 	}
 	n.changedLocked(p.Name)
 	topics := make([]*Topic, 0, len(n.topics))

@@ -438,7 +438,11 @@ func (p *peer) end(body []byte) error {
 	if p.party != nil {
 		e.Origin = p.party.Name
 	}
-	switch code := fault.Code(e.Code); code {
+	code := fault.Code(e.Code)
+	if code == fault.NoSubscribers && p.party != nil {
+		code = fault.ResponderGone // it was asked because it subscribed, and has ended that meanwhile
+	}
+	switch code {
 	case fault.NoSubscribers:
 		c.none(party)
 	case "", fault.ResponderGone:

@@ -116,15 +116,19 @@ func (p *post) join(m *member) {
 	p.members = append(p.members, m)
 }
 
-// leave removes a member. What waits and nobody else may have is given up.
-func (p *post) leave(m *member) (empty bool) {
+// expel removes a member. It is called together with its removal from the Node's table, so that
+// one that is seen to be gone is given nothing; leave deals with what waits.
+func (p *post) expel(m *member) {
 	p.mu.Lock()
-	for i := range p.members {
-		if p.members[i] == m {
-			p.members = append(p.members[:i], p.members[i+1:]...)
-			break
-		}
+	defer p.mu.Unlock()
+	if i := slices.Index(p.members, m); i >= 0 {
+		p.members = slices.Delete(p.members, i, i+1)
 	}
+}
+
+// leave is what follows the removal of a member: what waits and nobody else may have is given up.
+func (p *post) leave() (empty bool) {
+	p.mu.Lock()
 	var kept, given []*parcel
 	for _, c := range p.waiting {
 		if wanted, _ := p.wantsLocked(&c.Delivery); wanted {
@@ -379,9 +383,9 @@ func (t *Topic) groupLocked(name string) *post {
 	return p
 }
 
-// quit removes a member that is no longer subscribed.
+// quit is what follows the removal of a member that is no longer subscribed.
 func (m *member) quit(t *Topic) {
-	if !m.post.leave(m) || m.post.group == "" {
+	if !m.post.leave() || m.post.group == "" {
 		return
 	}
 	t.node.mu.Lock()

@@ -86,6 +86,9 @@ func (ep *Endpoint) Subscribe(ctx context.Context, spec Spec, box func(*Sub) Box
 		}
 		if up := ep.node.uplink; up != nil {
 			err = up.subscribe(ctx, s)
+			if s.hasEnded() { // perhaps before the bus was told that it begins
+				up.unsubscribe(s.ID)
+			}
 		}
 	}
 	if err != nil {
@@ -128,7 +131,13 @@ func (ep *Endpoint) add(s *Sub) error {
 			pushOwn(s, d, body, size)
 		})
 	}
-	return ep.register(s)
+	if err := ep.register(s); err != nil {
+		return err
+	}
+	if m, posted := s.entry.Ref.(*member); posted {
+		m.post.serve() // something may wait for a member with room
+	}
+	return nil
 }
 
 func (ep *Endpoint) register(s *Sub) error {
@@ -141,10 +150,7 @@ func (ep *Endpoint) register(s *Sub) error {
 		Observe: s.Spec.Observe, Ref: s,
 	}
 	t := n.topicLocked(s.Spec.Event)
-	s.mu.Lock()
-	ended := s.ended // what was kept may have been all that it wanted
-	s.mu.Unlock()
-	if ended {
+	if s.hasEnded() { // what was kept may have been all that it wanted
 		return nil
 	}
 	if !n.table.Add(s.entry) {
@@ -166,15 +172,18 @@ func (ep *Endpoint) remove(s *Sub) {
 	n.mu.Lock()
 	t := n.topicLocked(s.Spec.Event)
 	entry := n.table.Remove(ep.party, s.ID)
-	if entry != nil {
-		t.route.Store(nil)
-		n.changedLocked(ep.name)
-	}
-	n.mu.Unlock()
 	if entry == nil {
+		n.mu.Unlock()
 		return
 	}
-	if m, posted := entry.Ref.(*member); posted {
+	t.route.Store(nil)
+	m, posted := entry.Ref.(*member)
+	if posted {
+		m.post.expel(m)
+	}
+	n.changedLocked(ep.name)
+	n.mu.Unlock()
+	if posted {
 		m.quit(t)
 	}
 	if n.uplink != nil {
@@ -183,6 +192,12 @@ func (ep *Endpoint) remove(s *Sub) {
 }
 
 func (s *Sub) acceptsFrom(origin string) bool { return slices.Contains(s.Spec.From, origin) }
+
+func (s *Sub) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
 
 func (s *Sub) handled() bool { return s.Spec.Workers > 0 }
 

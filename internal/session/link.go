@@ -64,6 +64,7 @@ type Link struct {
 	pong    atomic.Bool   // the peer has asked
 	records atomic.Uint64 // that have arrived
 	wake    chan struct{} // one slot: there may be something to write
+	mute    chan struct{} // closed when nothing can be written any more
 	down    chan struct{} // closed by Kill
 
 	left bool // the peer's Goodbye has arrived; the reader's own
@@ -79,7 +80,7 @@ type Link struct {
 func New(conn io.ReadWriteCloser, handler Handler, maxFrame int, limit int64) *Link {
 	l := &Link{
 		conn: conn, handler: handler, maxFrame: maxFrame, limit: limit,
-		wake: make(chan struct{}, 1), down: make(chan struct{}),
+		wake: make(chan struct{}, 1), mute: make(chan struct{}), down: make(chan struct{}),
 	}
 	l.out.known, l.out.calls = map[uint64]struct{}{}, map[uint64]place{}
 	l.acks.due = l.nudge
@@ -127,15 +128,34 @@ func (l *Link) linger() {
 	l.mu.Lock()
 	sent := l.sentBye
 	l.mu.Unlock()
-	if sent || !l.out.isSealed() {
-		return
+	if !sent && l.out.isSealed() {
+		l.grace(l.mute)
 	}
+}
+
+// grace waits a second, unless the link or something else ends before.
+func (l *Link) grace(end <-chan struct{}) {
 	timer := time.NewTimer(farewell)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-end:
 	case <-l.down:
 	}
+}
+
+// fail ends the link because nothing can be written any more. What has arrived is read before: the
+// peer may have said why it is gone.
+func (l *Link) fail(err error) {
+	l.mu.Lock()
+	if !l.killed && l.err == nil {
+		l.err = err
+	}
+	l.mu.Unlock()
+	l.out.seal()
+	close(l.mute)
+	l.grace(nil)
+	l.Kill(err)
 }
 
 // Kill ends the link at once, for the reason err; the first reason counts.
@@ -329,7 +349,7 @@ func (l *Link) write() {
 		c.recycle()
 		switch {
 		case err != nil:
-			l.Kill(fmt.Errorf("writing: %w", err))
+			l.fail(fmt.Errorf("writing: %w", err))
 			return
 		case last:
 			l.said(&l.sentBye)

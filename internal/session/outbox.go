@@ -137,6 +137,12 @@ func pop(queue *[]*chunk) *chunk {
 	return c
 }
 
+func (o *outbox) seal() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sealed = true
+}
+
 func (o *outbox) isSealed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
