@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"slices"
 
 	"github.com/lahja-go/lahja/internal/router"
 )
@@ -23,8 +24,12 @@ func WatchPeers[V any](ctx context.Context, ep *Endpoint, convert func([]router.
 	ep.tasks.start(func() {
 		defer close(views)
 		// It ends with ctx or the endpoint, and both are why the channel closes.
+		var last []router.Peer
 		_ = ep.WaitUntil(ctx, func(view []router.Peer) bool {
-			replace(views, convert(view))
+			if last == nil || !slices.EqualFunc(last, view, router.Peer.Equal) {
+				last = slices.Clone(view) // convert may keep view
+				replace(views, convert(view))
+			}
 			return false
 		})
 	})

@@ -143,6 +143,9 @@ type Peer struct {
 	Events []string // what it subscribes to, sorted, each once
 }
 
+// Equal reports whether p and q are the same.
+func (p Peer) Equal(q Peer) bool { return p.Name == q.Name && slices.Equal(p.Events, q.Events) }
+
 // View returns p as others see it.
 func (p *Party) View() Peer {
 	events := make([]string, 0, len(p.subs))
