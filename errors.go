@@ -9,7 +9,7 @@ import "github.com/lahja-go/lahja/internal/fault"
 //	const ErrNotFound lahja.Code = "chain: not found"
 //
 // A handler returns it, or an error that wraps it; its requester gets a [RemoteError] that wraps
-// it.
+// it. A Code of more than 255 bytes is text and no more.
 type Code = fault.Code
 
 // The errors of this package. They are wrapped in errors that say which and what to do; compare
@@ -46,4 +46,5 @@ const (
 // RemoteError is an error that the other side has said: a handler that failed, or a bus that
 // refused. [errors.As] finds it, which tells such errors from those that were found out here. It
 // unwraps to its Code, if it has one, or to [context.Canceled] or [context.DeadlineExceeded].
+// Message is the text of the error that was returned there, or its first 4 KiB.
 type RemoteError = fault.RemoteError

@@ -42,6 +42,9 @@ func (in *Inbound) Answer(a Answer) error {
 		if a.Payload, err = a.Encode(); err != nil {
 			return err
 		}
+		if err = in.endpoint.node.checkSize("a response", a.Name, len(a.Payload)); err != nil {
+			return err
+		}
 	}
 	return in.call.answer(in.endpoint, a)
 }

@@ -205,9 +205,13 @@ func (o *Outlet) wait(ctx context.Context, size int64) error {
 
 // CheckSize fails when an encoded event is longer than the bus allows.
 func (p *Publication) CheckSize(length int) error {
-	if limit := p.outlet.Endpoint.node.cfg.MaxFrame - frameRoom; length > limit {
-		return fault.Errorf(fault.TooLarge, "an event %s has %d bytes when encoded, where %d are allowed",
-			p.Topic.Name, length, limit)
+	return p.outlet.Endpoint.node.checkSize("an event", p.Topic.Name, length)
+}
+
+func (n *Node) checkSize(what, name string, length int) error {
+	if limit := n.cfg.MaxFrame - frameRoom; length > limit {
+		return fault.Errorf(fault.TooLarge, "%s %s has %d bytes when encoded, where %d are allowed",
+			what, name, length, limit)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Code is an error that is known by its text. The root package documents it.
@@ -61,9 +62,22 @@ type RemoteError struct {
 	Message  string
 }
 
+// What is said of an error has to fit into any frame.
+const (
+	maxCode    = 255
+	maxMessage = 4 << 10
+)
+
 // Remote returns what endpoint says when its handler failed with err.
 func Remote(endpoint string, err error) *RemoteError {
-	return &RemoteError{Endpoint: endpoint, Code: CodeOf(err), Message: err.Error()}
+	e := &RemoteError{Endpoint: endpoint, Code: CodeOf(err), Message: err.Error()}
+	if len(e.Code) > maxCode {
+		e.Code = ""
+	}
+	if len(e.Message) > maxMessage {
+		e.Message = strings.ToValidUTF8(e.Message[:maxMessage], "") + "…"
+	}
+	return e
 }
 
 func (e *RemoteError) Error() string {

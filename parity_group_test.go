@@ -1,0 +1,355 @@
+package lahja_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/lahja-go/lahja"
+)
+
+func TestParityGroups(t *testing.T) {
+	everywhereInPairs(t, []behaviour{
+		{"each event goes to exactly one member", (*stage).groupOneEach},
+		{"each request goes to exactly one member", (*stage).groupRequests},
+		{"several groups and others get every event once each", (*stage).groupsApart},
+		{"a busy member is given nothing while another is free", (*stage).groupBusyMember},
+		{"what waits goes to a member that joins", (*stage).groupLateMember},
+		{"what waits when a member ends goes to another", (*stage).groupMemberEnds},
+		{"what waits when the last member ends is for nobody", (*stage).groupEnds},
+		{"a group gets nothing that is internal", (*stage).groupInternal},
+		{"a member that only wants some origins is given those alone", (*stage).groupFrom},
+	})
+	everywhereOnce(t, []behaviour{
+		{"what a member had when it died is not run twice", (*stage).groupMemberDies},
+		{"what cannot be combined with Group is refused", (*stage).groupRefused},
+	})
+}
+
+// job is an item as a member got it.
+type job struct {
+	member string
+	n      int
+}
+
+// join makes ep a member of the group "g" that reports its items on jobs, each when release lets it.
+func (s *stage) join(ep *lahja.Endpoint, jobs chan<- job, release <-chan struct{}) *lahja.Subscription {
+	s.Helper()
+	return onItem(s, ep, func(_ context.Context, n int) {
+		jobs <- job{ep.Name(), n}
+		<-release
+	}, lahja.Group("g"))
+}
+
+// always lets everything pass.
+func always() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// takeJobs takes as many jobs as ns and checks that they are these, in any order.
+func takeJobs(s *stage, jobs <-chan job, ns ...int) (by []string) {
+	s.Helper()
+	var got []int
+	for range ns {
+		j := take(s, jobs)
+		got, by = append(got, j.n), append(by, j.member)
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, ns) {
+		s.Fatalf("the jobs are %v, and not %v", got, ns)
+	}
+	return by
+}
+
+// end closes the endpoints and checks that no job is left.
+func (s *stage) end(jobs <-chan job, endpoints ...*lahja.Endpoint) {
+	s.Helper()
+	for _, ep := range endpoints {
+		s.must(ep.Close())
+		takeEnd(s, ep.Done())
+	}
+	if len(jobs) > 0 {
+		s.Fatalf("%+v is one too many", <-jobs)
+	}
+}
+
+func (s *stage) groupOneEach() {
+	a, b := s.pair()
+	jobs := make(chan job, 100)
+	members := append(s.others(), b, b) // one has two
+	for _, ep := range members {
+		s.join(ep, jobs, always())
+	}
+	want := make([]int, 60)
+	for i := range want {
+		say(s, a, item{i}, lahja.RequireSubscriber())
+		want[i] = i
+	}
+	takeJobs(s, jobs, want...)
+	s.end(jobs, members...)
+}
+
+func (s *stage) groupRequests() {
+	a, b := s.pair()
+	jobs := make(chan job, 100)
+	members := append(s.others(), b)
+	for _, ep := range members {
+		answerWith(s, ep, func(_ context.Context, n int) (answer, error) {
+			jobs <- job{ep.Name(), n}
+			return answer{2 * n}, nil
+		}, lahja.Group("g"))
+	}
+	var want []int
+	for n := range 30 {
+		s.wantAnswer(a, n, 2*n)
+		want = append(want, n)
+	}
+	by := takeJobs(s, jobs, want...)
+	for _, ep := range members {
+		if !slices.Contains(by, ep.Name()) {
+			s.Errorf("%q was never asked: %v", ep.Name(), by)
+		}
+	}
+	s.end(jobs, members...)
+}
+
+func (s *stage) groupsApart() {
+	a, b := s.pair()
+	jobs := make(chan job, 100)
+	alone := lahja.Stream[item](s.ctx, b)
+	others := s.others()
+	for _, ep := range append(others, b) {
+		for _, group := range []string{"g", "h"} {
+			onItem(s, ep, func(_ context.Context, n int) { jobs <- job{group, n} }, lahja.Group(group))
+		}
+	}
+	var want []int
+	for i := range 20 {
+		say(s, a, item{i})
+		hear(s, alone, item{i})
+		want = append(want, i, i)
+	}
+	by := takeJobs(s, jobs, want...)
+	slices.Sort(by)
+	if g := slices.Index(by, "h"); g != 20 {
+		s.Fatalf("one group got %d events of 20", g)
+	}
+	s.end(jobs, append(others, b)...)
+}
+
+// busyJob has ep join, and be busy with item 0 until release is closed. One more item may then be
+// at its door: it was asked for when the member took item 0.
+func (s *stage) busyJob(a, ep *lahja.Endpoint, jobs chan job, release <-chan struct{}) {
+	s.Helper()
+	s.join(ep, jobs, release)
+	say(s, a, item{0})
+	takeJobs(s, jobs, 0)
+}
+
+func (s *stage) groupBusyMember() {
+	a, b := s.pair()
+	c := s.own("c")
+	jobs, release := make(chan job, 100), make(chan struct{})
+	s.busyJob(a, b, jobs, release)
+	free := make(chan job, 100)
+	s.join(c, free, always())
+	for n := 1; n <= 20; n++ {
+		say(s, a, item{n})
+	}
+	for range 19 {
+		take(s, free)
+	}
+	close(release)
+	select {
+	case <-free:
+	case <-jobs:
+	case <-s.ctx.Done():
+		s.Fatal("one of 20 jobs is not done")
+	}
+	s.end(jobs, b)
+	s.end(free, c)
+}
+
+func (s *stage) groupLateMember() {
+	a, b := s.pair()
+	c := s.own("c")
+	jobs, release := make(chan job, 100), make(chan struct{})
+	s.busyJob(a, b, jobs, release)
+	for n := 1; n <= 5; n++ {
+		say(s, a, item{n})
+	}
+	late := make(chan job, 100)
+	s.join(c, late, always())
+	for range 4 {
+		take(s, late)
+	}
+	close(release)
+	select {
+	case <-late:
+	case <-jobs:
+	case <-s.ctx.Done():
+		s.Fatal("one of 5 jobs is not done")
+	}
+	s.end(jobs, b)
+	s.end(late, c)
+}
+
+func (s *stage) groupMemberEnds() {
+	a, b := s.pair()
+	c := s.own("c")
+	jobs, never := make(chan job, 100), make(chan struct{})
+	defer close(never)
+	s.busyJob(a, b, jobs, never)
+	for n := 1; n <= 5; n++ {
+		say(s, a, item{n})
+	}
+	other, release := make(chan job, 100), make(chan struct{})
+	s.join(c, other, release)
+	take(s, other) // and it is busy as well
+	s.must(b.Close())
+	close(release)
+	say(s, a, item{6})
+	done := 1 // by c, which alone is left
+	for j := take(s, other); j.n != 6; j = take(s, other) {
+		done++
+	}
+	// One of 5 may have been at the door of b.
+	if s.end(other, c); done < 4 || done > 5 || len(jobs) > 0 {
+		s.Fatalf("%d of 5 jobs were done by the other member", done)
+	}
+}
+
+func (s *stage) groupEnds() {
+	a, b := s.pair()
+	begun, release := make(chan int, 9), make(chan struct{})
+	answerWith(s, b, func(_ context.Context, n int) (answer, error) {
+		begun <- n
+		<-release
+		return answer{n}, nil
+	}, lahja.Group("g"))
+	asked := func(n int) <-chan error {
+		return beside(s, func() error {
+			_, err := request(s, a, n)
+			return err
+		})
+	}
+	first := asked(1)
+	take(s, begun)
+	tap := lahja.Stream[question](s.ctx, b, lahja.Observe())
+	waiting := asked(2)
+	hear(s, tap, question{2})
+	s.must(b.Close())
+	s.wantErr(take(s, first), lahja.ErrResponderGone)
+	if err := take(s, waiting); !errors.Is(err, lahja.ErrNoSubscribers) {
+		s.wantErr(err, lahja.ErrResponderGone) // unless the group's turn came only after the tap's
+	}
+	close(release)
+	takeEnd(s, b.Done())
+	if len(begun) > 0 {
+		s.Fatalf("%d is run after all", <-begun)
+	}
+	_, err := request(s, a, 3)
+	s.wantErr(err, lahja.ErrNoSubscribers)
+}
+
+func (s *stage) groupInternal() {
+	a, b := s.pair()
+	jobs := make(chan job, 10)
+	s.join(a, jobs, always())
+	say(s, a, item{1}, lahja.Internal())
+	err := lahja.Broadcast(s.ctx, a, item{2}, lahja.Internal(), lahja.RequireSubscriber())
+	s.wantErr(err, lahja.ErrNoSubscribers)
+	say(s, a, item{3})
+	takeJobs(s, jobs, 3)
+	s.end(jobs, a, b)
+}
+
+func (s *stage) groupFrom() {
+	a, b := s.pair()
+	jobs := make(chan job, 100)
+	c := s.own("c")
+	for _, origin := range []*lahja.Endpoint{a, c} {
+		onItem(s, b, func(_ context.Context, n int) { jobs <- job{"from " + origin.Name(), n} },
+			lahja.Group("g"), lahja.From(origin.Name()))
+	}
+	for n := range 10 {
+		say(s, a, item{n})
+		if j := take(s, jobs); j != (job{"from a", n}) {
+			s.Fatalf("%+v was done", j)
+		}
+		say(s, c, item{n})
+		if j := take(s, jobs); j != (job{"from c", n}) {
+			s.Fatalf("%+v was done", j)
+		}
+		say(s, b, item{n}) // for nobody
+	}
+	s.end(jobs, a, b)
+}
+
+func (s *stage) groupMemberDies() {
+	for i, asking := range []*lahja.Endpoint{s.own("asking"), s.connect("asking too")} {
+		dying := s.connect(fmt.Sprint("dying", i))
+		begun := make(chan int, 1)
+		answerWith(s, dying, func(ctx context.Context, n int) (answer, error) {
+			begun <- n
+			<-ctx.Done()
+			return answer{}, ctx.Err()
+		}, lahja.Group("g"), lahja.Buffer(2))
+		asked := beside(s, func() error {
+			_, err := request(s, asking, 1)
+			return err
+		})
+		take(s, begun)
+		if s.place == nil {
+			dying.Close()
+		} else {
+			s.wires.cutLast()
+		}
+		s.wantErr(take(s, asked), lahja.ErrResponderGone)
+		takeEnd(s, dying.Done())
+
+		surviving := s.connect(fmt.Sprint("surviving", i))
+		got := make(chan int, 10)
+		sub := answerWith(s, surviving, func(_ context.Context, n int) (answer, error) {
+			got <- n
+			return answer{n}, nil
+		}, lahja.Group("g"))
+		s.wantAnswer(asking, 2, 2)
+		if n := take(s, got); n != 2 {
+			s.Fatalf("%d is run again", n)
+		}
+		sub.Unsubscribe()
+		s.until(asking, not(lahja.SubscribedBy[question](surviving.Name())))
+	}
+}
+
+func (s *stage) groupRefused() {
+	ep := s.connect("worker")
+	for name, o := range map[string][]lahja.SubscribeOption{
+		"DropOldest":   {lahja.Group("g"), lahja.DropOldest(), lahja.Buffer(1)},
+		"WithRetained": {lahja.Group("g"), lahja.WithRetained()},
+		"Observe":      {lahja.Group("g"), lahja.Observe()},
+		"no name":      {lahja.Group("")},
+	} {
+		_, err := lahja.Subscribe(s.ctx, ep, func(context.Context, lahja.Event[item]) {}, o...)
+		if !errors.Is(err, lahja.ErrDenied) {
+			s.Errorf("%s: Subscribe returns %v", name, err)
+		}
+		func() {
+			defer func() {
+				if err, _ := recover().(error); !errors.Is(err, lahja.ErrDenied) {
+					s.Errorf("%s: Stream panics with %v", name, err)
+				}
+			}()
+			lahja.Stream[item](s.ctx, ep, o...)
+		}()
+	}
+	peers, err := ep.Peers(s.ctx)
+	if s.must(err); len(peers[0].Events) > 0 {
+		s.Fatalf("it subscribes to %v", peers[0].Events)
+	}
+}

@@ -1,0 +1,343 @@
+package lahja_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/transports/pipe"
+	"github.com/lahja-go/lahja/transports/tcp"
+	"github.com/lahja-go/lahja/transports/unix"
+)
+
+// The environment variables by which this test binary, started again, knows what it is.
+const (
+	roleVariable  = "LAHJA_PARITY_ROLE"
+	nameVariable  = "LAHJA_PARITY_NAME"
+	placeVariable = "LAHJA_PARITY_PLACE" // the transport, a space, the address
+)
+
+// process is this test binary in a role.
+type process struct {
+	cmd    *exec.Cmd
+	stderr *bytes.Buffer // to be read when exited is closed
+	exited chan struct{}
+}
+
+// roles are what a process can be, apart from the bus.
+var roles = map[string]func(ctx context.Context, ep *lahja.Endpoint) error{
+	"echo":   echo,
+	"asks":   asks,
+	"holds":  holds,
+	"panics": panics,
+}
+
+// TestParityProcess is no test: it is what the other processes run.
+func TestParityProcess(t *testing.T) {
+	role := os.Getenv(roleVariable)
+	if role == "" {
+		return
+	}
+	ctx := context.Background()
+	if role == "bus" {
+		if err := beBus(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	ep, err := lahja.Connect(ctx, os.Getenv(nameVariable), placeOf(os.Getenv(placeVariable)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ep.Close()
+	if err := roles[role](ctx, ep); err != nil {
+		t.Fatal(err)
+	}
+	<-ep.Done()
+}
+
+// placeOf is the transport that leads to a place.
+func placeOf(place string) lahja.Transport {
+	switch kind, address, _ := strings.Cut(place, " "); kind {
+	case "unix":
+		return unix.New(address)
+	case "tcp":
+		return tcp.New(address)
+	}
+	return pipe.Parent()
+}
+
+// echo doubles questions, and answers items with others.
+func echo(ctx context.Context, ep *lahja.Endpoint) error {
+	_, err := lahja.Handle(ctx, ep, func(
+		_ context.Context, ev lahja.Event[question],
+	) (answer, error) {
+		return answer{2 * ev.Value.N}, nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = lahja.Subscribe(ctx, ep, func(ctx context.Context, ev lahja.Event[item]) {
+		_ = lahja.Broadcast(ctx, ep, other(ev.Value), lahja.To(ev.Origin))
+	})
+	return err
+}
+
+// asks asks everyone what it is told to ask, and broadcasts the answer.
+func asks(ctx context.Context, ep *lahja.Endpoint) error {
+	_, err := lahja.Subscribe(ctx, ep, func(ctx context.Context, ev lahja.Event[item]) {
+		got, err := lahja.Request[question, answer](ctx, ep, question(ev.Value))
+		if err == nil {
+			_ = lahja.Broadcast(ctx, ep, other(got))
+		}
+	})
+	return err
+}
+
+// holds does not answer questions, and says when it has one and when that has ended.
+func holds(ctx context.Context, ep *lahja.Endpoint) error {
+	_, err := lahja.Handle(ctx, ep, func(
+		ctx context.Context, ev lahja.Event[question],
+	) (answer, error) {
+		_ = lahja.Broadcast(ctx, ep, other{ev.Value.N})
+		<-ctx.Done()
+		_ = lahja.Broadcast(context.WithoutCancel(ctx), ep, other{-ev.Value.N})
+		return answer{}, ctx.Err()
+	})
+	return err
+}
+
+func panics(ctx context.Context, ep *lahja.Endpoint) error {
+	_, err := lahja.Handle(ctx, ep, func(context.Context, lahja.Event[question]) (answer, error) {
+		panic("the handler of the other process panicked")
+	})
+	return err
+}
+
+// beBus is a process with a bus, which prints where it is and ends with its stdin.
+func beBus(ctx context.Context) error {
+	bus := lahja.NewBus()
+	defer bus.Close()
+	ep, err := bus.Endpoint("main")
+	if err != nil {
+		return err
+	}
+	if err := echo(ctx, ep); err != nil {
+		return err
+	}
+	l, err := placeOf(os.Getenv(placeVariable)).Listen(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	go bus.ServeListener(ctx, l)
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// command returns this test binary in a role.
+func (s *stage) command(role, name, place string) *process {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestParityProcess$")
+	cmd.Env = append(os.Environ(), roleVariable+"="+role, nameVariable+"="+name,
+		placeVariable+"="+place)
+	p := &process{cmd, &bytes.Buffer{}, make(chan struct{})}
+	cmd.Stderr = p.stderr
+	return p
+}
+
+// start starts a process that connects to the stage's bus, and returns when it is attached.
+func (s *stage) start(role, name string) *process {
+	s.Helper()
+	p := s.command(role, name, s.venue.name+" "+s.address)
+	if s.venue.name == "pipe" {
+		child, err := pipe.Spawn(s.ctx, s.bus, p.cmd, pipe.As(name))
+		s.must(err)
+		s.group.Go(func() {
+			<-child.Done()
+			close(p.exited)
+		})
+	} else {
+		s.must(p.cmd.Start())
+		s.group.Go(func() {
+			_ = p.cmd.Wait()
+			close(p.exited)
+		})
+	}
+	s.Cleanup(p.kill)
+	return p
+}
+
+func (p *process) kill() { _ = p.cmd.Process.Kill() }
+
+// betweenProcesses shows each behaviour where endpoints can be in other processes.
+func betweenProcesses(t *testing.T, all []behaviour) {
+	for _, b := range all {
+		t.Run(b.name, func(t *testing.T) {
+			for _, v := range venues[2:] { // not in-process and memory
+				t.Run(v.name, func(t *testing.T) { b.show(newStage(t, &v, [2]bool{true, true})) })
+			}
+		})
+	}
+}
+
+func TestParityProcesses(t *testing.T) {
+	betweenProcesses(t, []behaviour{
+		{"P47 events and requests between a bus and another process", (*stage).otherProcess},
+		{"P48 the same with the bus in the other process", (*stage).busElsewhere},
+		{"P62 two processes talk through a third", (*stage).threeProcesses},
+		{"L2 L3 a killed process is gone, and what was asked of it", (*stage).responderIsKilled},
+		{"a handler whose requester's process was killed is cancelled", (*stage).requesterIsKilled},
+		{"a panic of a handler ends its program", (*stage).panicEndsProgram},
+		{"the death of the bus ends its endpoints", (*stage).busIsKilled},
+	})
+}
+
+func (s *stage) otherProcess() {
+	main := s.own("main")
+	others := lahja.Stream[other](s.ctx, main)
+	s.start("echo", "echo")
+	s.until(main, lahja.SubscribedBy[item]("echo"))
+	s.wantAnswer(main, 21, 42)
+	for i := range 100 {
+		say(s, main, item{i})
+	}
+	for i := range 100 {
+		if ev := hear(s, others, other{i}); ev.Origin != "echo" {
+			s.Fatalf("its origin is %q", ev.Origin)
+		}
+	}
+}
+
+// startBus starts a process with a bus, and returns the transport that leads there.
+func (s *stage) startBus() (*process, lahja.Transport) {
+	s.Helper()
+	place := map[string]string{"unix": "unix " + s.shortDir() + "/bus", "tcp": "tcp 127.0.0.1:0"}
+	if place[s.venue.name] == "" {
+		s.Skip("a child's parent has the bus")
+	}
+	p := s.command("bus", "", place[s.venue.name])
+	_, err := p.cmd.StdinPipe()
+	s.must(err)
+	out, err := p.cmd.StdoutPipe()
+	s.must(err)
+	s.must(p.cmd.Start())
+	s.Cleanup(p.kill)
+	address, err := bufio.NewReader(out).ReadString('\n')
+	s.must(err)
+	s.group.Go(func() {
+		_ = p.cmd.Wait()
+		close(p.exited)
+	})
+	return p, placeOf(s.venue.name + " " + strings.TrimSpace(address))
+}
+
+func (s *stage) busElsewhere() {
+	p, place := s.startBus()
+	ep, err := lahja.Connect(s.ctx, "worker", place)
+	s.must(err)
+	defer p.kill()
+	defer ep.Close()
+	s.until(ep, lahja.Present("main"))
+	others := lahja.Stream[other](s.ctx, ep)
+	s.wantAnswer(ep, 21, 42)
+	for i := range 100 {
+		say(s, ep, item{i})
+	}
+	for i := range 100 {
+		hear(s, others, other{i})
+	}
+}
+
+func (s *stage) threeProcesses() {
+	main := s.own("main")
+	others := lahja.Stream[other](s.ctx, main, lahja.From("asks"))
+	s.start("echo", "echo")
+	s.until(main, lahja.SubscribedBy[item]("echo"))
+	s.start("asks", "asks")
+	s.until(main, lahja.SubscribedBy[item]("asks"))
+	for n := range 10 {
+		say(s, main, item{n})
+		hear(s, others, other{2 * n})
+	}
+}
+
+func (s *stage) responderIsKilled() {
+	main, bystander := s.own("main"), s.connect("bystander")
+	begun := lahja.Stream[other](s.ctx, main)
+	p := s.start("holds", "holds")
+	s.until(main, lahja.SubscribedBy[question]("holds"))
+	asked := beside(s, func() error {
+		_, err := request(s, main, 1)
+		return err
+	})
+	hear(s, begun, other{1})
+	p.kill()
+	s.wantErr(take(s, asked), lahja.ErrResponderGone)
+	for _, ep := range []*lahja.Endpoint{main, bystander} {
+		s.until(ep, not(lahja.Present("holds")))
+		_, err := request(s, ep, 2)
+		s.wantErr(err, lahja.ErrNoSubscribers)
+	}
+	takeEnd(s, p.exited)
+}
+
+func (s *stage) requesterIsKilled() {
+	main := s.own("main")
+	begun, ended := make(chan struct{}), make(chan struct{})
+	answerWith(s, main, func(ctx context.Context, n int) (answer, error) {
+		close(begun)
+		<-ctx.Done()
+		close(ended)
+		return answer{}, ctx.Err()
+	})
+	p := s.start("asks", "asks")
+	s.until(main, lahja.SubscribedBy[item]("asks"))
+	say(s, main, item{1})
+	takeEnd(s, begun)
+	p.kill()
+	takeEnd(s, ended)
+	takeEnd(s, p.exited)
+}
+
+func (s *stage) panicEndsProgram() {
+	main := s.own("main")
+	p := s.start("panics", "panics")
+	s.until(main, lahja.SubscribedBy[question]("panics"))
+	_, err := request(s, main, 1)
+	s.wantErr(err, lahja.ErrResponderGone)
+	takeEnd(s, p.exited)
+	if code := p.cmd.ProcessState.ExitCode(); code != 2 {
+		s.Errorf("its status is %d", code)
+	}
+	if text := p.stderr.String(); !strings.Contains(text, "the handler of the other process panicked") {
+		s.Errorf("it says: %s", text)
+	}
+}
+
+func (s *stage) busIsKilled() {
+	p, place := s.startBus()
+	ep, err := lahja.Connect(s.ctx, "worker", place)
+	s.must(err)
+	defer ep.Close()
+	items := lahja.Stream[item](s.ctx, ep)
+	states := ep.WatchState(s.ctx)
+	take(s, states)
+	p.kill()
+	takeEnd(s, p.exited)
+	takeEnd(s, items)
+	takeEnd(s, ep.Done())
+	s.wantErr(ep.Err(), lahja.ErrSessionLost)
+	if st := take(s, states); st.Connected || !errors.Is(st.Err, lahja.ErrSessionLost) {
+		s.Fatalf("its state is %+v", st)
+	}
+	_, err = request(s, ep, 1)
+	s.wantErr(err, lahja.ErrSessionLost)
+}
