@@ -20,7 +20,7 @@ const Preface = "LAHJA/1\n"
 const (
 	HeaderSize  = 20       // of a record
 	FrameHeader = 6        // of a frame
-	RecordBody  = 64 << 10 // of a record's body, unless it holds a single longer frame
+	RecordBody  = 64 << 10 // of a record's body, beside one frame of any size
 	MaxFrame    = 1 << 20  // of a frame's body, unless another limit is set
 	MaxName     = 255      // of the name of an endpoint, an event, a group or a response
 	maxExt      = 256      // of a frame's extension
