@@ -252,6 +252,8 @@ func (o *SubscribeOption) check() error {
 	switch {
 	case o.hasFrom && len(o.from) == 0:
 		return fault.Errorf(fault.Denied, "From needs the name of at least one endpoint")
+	case core.CheckNames("From", o.from) != nil:
+		return core.CheckNames("From", o.from)
 	case o.buffer < 0:
 		return fault.Errorf(fault.Denied, "Buffer(%d): a capacity cannot be negative", o.buffer)
 	case o.hasTake && o.take < 1:

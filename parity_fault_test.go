@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -267,4 +270,44 @@ func (s *stage) comeAndGo() {
 	kept := lahja.Stream[item](s.ctx, main, lahja.WithRetained())
 	say(s, main, item{101})
 	hear(s, kept, item{101})
+}
+
+// Each behaviour and fault that docs/migrating.md numbers has a test of that number, or a reason
+// why it has none.
+func TestParityNumbers(t *testing.T) {
+	doc, err := os.ReadFile("docs/migrating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons, list, found := strings.Cut(string(doc), "## Appendix")
+	_, reasons, hasReasons := strings.Cut(reasons, "## What has no counterpart")
+	if !found || !hasReasons {
+		t.Fatal("docs/migrating.md has another order")
+	}
+	has := map[string]bool{"P64": true, "P65": true} // the tests in examples
+	files, err := filepath.Glob("parity_*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\{"((?:[PL]\d+ )+)`).FindAllStringSubmatch(string(text), -1) {
+			for _, number := range strings.Fields(name[1]) {
+				has[number] = true
+			}
+		}
+	}
+	number := regexp.MustCompile(`\b[PL]\d+\b`)
+	for _, n := range number.FindAllString(reasons, -1) {
+		has[n] = true
+	}
+	has["P59"] = has["P58"] && has["P60"] // of a row "P58 to P60"
+	for _, n := range number.FindAllString(list, -1) {
+		if !has[n] {
+			t.Errorf("%s has neither a test nor a reason", n)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/lahja-go/lahja/internal/fault"
@@ -39,7 +40,9 @@ func (p *peer) subscribed(body []byte) error {
 	answer := wire.Subscribed{ID: m.ID}
 	if err := checkSubscribe(&m); err != nil {
 		answer.Code, answer.Message = string(fault.CodeOf(err)), err.Error()
-	} else if err := p.add(&m); err != nil {
+	} else if err := p.add(&m); errors.Is(err, fault.Denied) {
+		answer.Code, answer.Message = string(fault.Denied), err.Error()
+	} else if err != nil {
 		return err
 	}
 	p.link.Send(func(dst []byte) []byte {
@@ -105,6 +108,9 @@ func (p *peer) register(s *router.Sub, t *Topic, group string) error {
 	defer n.mu.Unlock()
 	if n.table.Find(p.party.Name) != p.party {
 		return nil // it is leaving
+	}
+	if err := checkRoom(p.party); err != nil {
+		return err
 	}
 	if !n.table.Add(s) {
 		return fmt.Errorf("a second subscription with the number %d", s.ID)

@@ -93,6 +93,36 @@ func (n *Node) next() uint64 {
 	return n.nextLocked()
 }
 
+// What an endpoint may have.
+const (
+	maxSubs  = 4096 // subscriptions
+	maxNames = 1024 // names in To, in Except and in From
+)
+
+// checkRoom fails when a party has as many subscriptions as it may.
+func checkRoom(p *router.Party) error {
+	if p.Subs() < maxSubs {
+		return nil
+	}
+	return fault.Errorf(fault.Denied, "endpoint %q has %d subscriptions, which is as many as it may",
+		p.Name, maxSubs)
+}
+
+// CheckNames says what is wrong with the names that an option has.
+func CheckNames(option string, names []string) error {
+	if len(names) > maxNames {
+		return fault.Errorf(fault.Denied, "%s has %d names, where %d are allowed",
+			option, len(names), maxNames)
+	}
+	for _, n := range names {
+		if len(n) > wire.MaxName || !utf8.ValidString(n) {
+			return fault.Errorf(fault.Denied, "%s has %.64q, which cannot be the name of an endpoint",
+				option, n)
+		}
+	}
+	return nil
+}
+
 // CheckName says what is wrong with the name of an endpoint or a group.
 func CheckName(what, name string) error {
 	switch {

@@ -243,6 +243,7 @@ func (p *peer) event(body []byte) error {
 	d.Flight = window.NewFlight(in, size, e.Slot, e.Flags&wire.FlagPrompt != 0)
 	if e.Flags&wire.FlagRequest != 0 {
 		if d.Call, err = p.request(&e); err != nil {
+			d.Flight.Drop()
 			return err
 		}
 	}
@@ -327,7 +328,8 @@ func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet) error {
 	in.broadcast.Add(1)
 	d.Origin, d.originID = p.party.Name, p.party.ID
 	d.Filter = router.Filter{HasTo: e.Flags&wire.FlagTo != 0, To: e.To, Except: e.Except}
-	if !in.account.Arrived(int64(len(e.Payload)) + window.Overhead) {
+	if size := int64(len(e.Payload)) + window.Overhead; !in.account.Arrived(size) {
+		in.account.Release(size)
 		return fmt.Errorf("more of %s than the window allows", in.topic.Name)
 	}
 	return nil

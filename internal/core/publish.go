@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/router"
@@ -40,8 +41,13 @@ func (b *Broadcast) check() error {
 	case len(b.Key) > wire.MaxName:
 		return fault.Errorf(fault.Denied, "a key of %d bytes, where %d are allowed: %.32q…",
 			len(b.Key), wire.MaxName, b.Key)
+	case !utf8.ValidString(b.Key):
+		return fault.Errorf(fault.Denied, "the key %q is not valid UTF-8", b.Key)
 	}
-	return nil
+	if err := CheckNames("To", b.Filter.To); err != nil {
+		return err
+	}
+	return CheckNames("Except", b.Filter.Except)
 }
 
 // Publication is one event from the options of its broadcast to its delivery:
@@ -205,6 +211,11 @@ func (o *Outlet) wait(ctx context.Context, size int64) error {
 
 // CheckSize fails when an encoded event is longer than the bus allows.
 func (p *Publication) CheckSize(length int) error {
+	for _, names := range [][]string{p.Filter.To, p.Filter.Except} {
+		for _, n := range names {
+			length += len(n) + 2
+		}
+	}
 	return p.outlet.Endpoint.node.checkSize("an event", p.Topic.Name, length)
 }
 

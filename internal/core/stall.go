@@ -189,6 +189,16 @@ func (p *peer) heldBy(body []byte) error {
 	if !known {
 		return nil // nothing of it has come this way yet
 	}
+	if p.party != nil { // an endpoint speaks for itself alone, and only if it may have to wait
+		in := p.inlets[m.Number]
+		switch {
+		case len(m.Publishers) == 0:
+		case in == nil || in.account.Idle():
+			return nil
+		default:
+			m.Publishers = []string{p.party.Name}
+		}
+	}
 	p.node.topic(name).heldElsewhere(p, m.Publishers)
 	return nil
 }

@@ -153,6 +153,9 @@ func (ep *Endpoint) register(s *Sub) error {
 	if s.hasEnded() { // what was kept may have been all that it wanted
 		return nil
 	}
+	if err := checkRoom(ep.party); err != nil {
+		return err
+	}
 	if !n.table.Add(s.entry) {
 		return ep.Err()
 	}
@@ -228,8 +231,11 @@ func (s *Sub) end(err error, rest bool) {
 	}
 }
 
-// Finished is called by the mailbox when it is about to close its channel.
+// Finished is called by the mailbox when it is about to close its channel. Whoever sees that
+// closed sees the subscription gone as well, even if another call of end is still about to remove
+// it.
 func (s *Sub) Finished() {
+	s.Endpoint.remove(s)
 	s.mu.Lock()
 	s.finished = true
 	detach := s.detach

@@ -28,6 +28,9 @@ type Sub struct {
 	index int // in Table.events[Event]
 }
 
+// Subs is the number of subscriptions of p.
+func (p *Party) Subs() int { return len(p.subs) }
+
 // Accepts reports whether events of origin are for s.
 func (s *Sub) Accepts(origin string) bool {
 	return s.From == nil || slices.Contains(s.From, origin)
