@@ -292,14 +292,10 @@ func (o *outlet[T]) publishWaiting(
 			body = &letter[T]{o.kind, value, bytes.Clone(payload)}
 		}
 		return body
-	}, func() error {
-		if err := p.SendUp(payload); err != nil {
-			return err
-		}
+	}, func() {
 		o.push(value, &p)
 		if encoded {
 			p.Send(payload, o.kind)
 		}
-		return nil
 	})
 }

@@ -185,14 +185,13 @@ func (l *Link) endLocked(err error) bool {
 func (l *Link) Down() <-chan struct{} { return l.down }
 
 // Event queues e. The link holds flight until the peer reports that the event was taken, or the
-// link has ended. names are told to the peer before, where it does not know them. After a Goodbye
-// it queues nothing.
-func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) (queued bool) {
+// link has ended. names are told to the peer before, where it does not know them.
+func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) {
 	o := &l.out
 	o.mu.Lock()
 	if o.sealed {
 		o.mu.Unlock()
-		return false
+		return
 	}
 	for _, n := range names {
 		o.nameLocked(n)
@@ -209,7 +208,6 @@ func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) (
 	}
 	o.size += int64(len(c.buf) - before)
 	l.unlockAndWrite()
-	return true
 }
 
 // Withdraw takes a request back that is still queued, as if it had never been sent.
