@@ -22,6 +22,8 @@ func TestParityReplies(t *testing.T) {
 		{"a second reply has no effect", (*stage).secondReply},
 		{"a late reply has no effect", (*stage).lateReply},
 		{"a reply to a broadcast is an error", (*stage).replyToBroadcast},
+		{"a tap is not asked", (*stage).tapIsNotAsked},
+		{"a tap sees all requests, also those that were answered before its turn", (*stage).tapSeesAll},
 		{"a tap beside the handler cannot answer", (*stage).tapCannotAnswer},
 		{"what a stream has taken can be answered after its end", (*stage).replyAfterStream},
 		{"what WaitFor has taken can be answered", (*stage).replyAfterWaitFor},
@@ -209,6 +211,56 @@ func (s *stage) replyToBroadcast() {
 	answerWith(s, b, double) // what it returns is dropped
 	say(s, a, question{2})
 	s.wantAnswer(a, 3, 6)
+}
+
+func (s *stage) tapIsNotAsked() {
+	a, b := s.pair()
+	_ = lahja.Stream[question](s.ctx, b, lahja.Observe())
+	_, err := request(s, a, 1)
+	s.wantErr(err, lahja.ErrNoSubscribers)
+	err = lahja.Broadcast(s.ctx, a, question{2}, lahja.RequireSubscriber())
+	s.wantErr(err, lahja.ErrNoSubscribers)
+	peers, err := a.Peers(s.ctx)
+	if s.must(err); lahja.SubscribedBy[question]("b")(peers) {
+		s.Fatal("a tap counts as a subscriber")
+	}
+}
+
+func (s *stage) tapSeesAll() {
+	a, b := s.pair()
+	kinds := map[string][]lahja.SubscribeOption{
+		"plain": {lahja.Observe()},
+		"drops": {lahja.Observe(), lahja.DropOldest(), lahja.Buffer(100)},
+	}
+	seen := map[string]chan int{}
+	release := make(chan struct{})
+	for kind, opts := range kinds {
+		got := make(chan int, 100)
+		seen[kind] = got
+		_, err := lahja.Subscribe(s.ctx, b, func(ctx context.Context, ev lahja.Event[question]) {
+			<-release // it sees the requests when they have been answered
+			if err := lahja.Reply(s.ctx, ev, answer{-1}); !errors.Is(err, lahja.ErrUnexpectedResponse) {
+				s.Errorf("%s: a tap answers: %v", kind, err)
+			}
+			if ctx.Err() != nil {
+				s.Errorf("%s: the tap's context has ended: %v", kind, ctx.Err())
+			}
+			got <- ev.Value.N
+		}, opts...)
+		s.must(err)
+	}
+	answerWith(s, b, double)
+	for n := range 50 {
+		s.wantAnswer(a, n, 2*n)
+	}
+	close(release)
+	for kind, got := range seen {
+		for n := range 50 {
+			if saw := take(s, got); saw != n {
+				s.Fatalf("%s: the tap sees %d, and not %d", kind, saw, n)
+			}
+		}
+	}
 }
 
 func (s *stage) tapCannotAnswer() {

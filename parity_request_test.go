@@ -21,12 +21,11 @@ func TestParityRequests(t *testing.T) {
 		{"all recipients gone: they drop the request", (*stage).allDrop},
 		{"all recipients gone: they end the subscription before it is their turn", (*stage).allLeave},
 		{"a cancelled request never reaches a busy handler", (*stage).queuedIsWithdrawn},
+		{"one that has timed out neither", (*stage).queuedTimesOut},
 		{"the requester's cancellation reaches the handler", (*stage).cancelReachesHandler},
 		{"the requester's deadline reaches the handler", (*stage).deadlineReachesHandler},
 		{"a handler whose requester has closed is cancelled", (*stage).requesterCloses},
 		{"the first answer wins and the others are cancelled", (*stage).firstAnswerWins},
-		{"a tap is not asked", (*stage).tapIsNotAsked},
-		{"a tap sees all requests, also those that were answered before its turn", (*stage).tapSeesAll},
 	})
 	everywhereOnce(t, []behaviour{
 		{"P31 P50 a request goes to the one that To names", (*stage).requestByName},
@@ -243,43 +242,79 @@ func (s *stage) allLeave() {
 	s.must(take(s, first)) // its handler had begun
 }
 
-func (s *stage) queuedIsWithdrawn() {
-	a, b := s.pair()
-	busy, release := make(chan int, 8), make(chan struct{})
+// busy is an endpoint with two handlers of questions: one that is busy with question 1, and one that
+// shows when the end of another has come to the endpoint.
+type busy struct {
+	handled      chan int // by the busy one
+	begun, ended chan int // by the other one
+	release      chan struct{}
+	first        <-chan error // what became of question 1
+}
+
+func (s *stage) keepBusy(a, b *lahja.Endpoint) *busy {
+	s.Helper()
+	h := &busy{make(chan int, 9), make(chan int, 9), make(chan int, 9), make(chan struct{}), nil}
 	answerWith(s, b, func(_ context.Context, n int) (answer, error) {
-		busy <- n
-		<-release
+		if n >= 0 {
+			h.handled <- n
+			<-h.release
+		}
 		return answer{n}, nil
 	})
-	first := beside(s, func() error {
+	h.first = beside(s, func() error {
 		_, err := request(s, a, 1)
 		return err
 	})
-	take(s, busy)
-	// Another handler is not busy, and shows when the request's end has come to b.
-	begun, ended := make(chan int, 1), make(chan struct{})
-	watching := answerWith(s, b, func(ctx context.Context, n int) (answer, error) {
-		begun <- n
-		<-ctx.Done()
-		close(ended)
-		return answer{}, ctx.Err()
-	})
-	ctx, cancel := context.WithCancel(s.ctx)
-	second := beside(s, func() error {
-		_, err := lahja.Request[question, answer](ctx, a, question{2})
-		return err
-	})
-	take(s, begun)
-	cancel()
-	s.wantErr(take(s, second), context.Canceled)
-	takeEnd(s, ended)
-	watching.Unsubscribe()
-	close(release)
-	s.must(take(s, first))
-	s.wantAnswer(a, 3, 3)
-	if n := take(s, busy); n != 3 {
+	take(s, h.handled)
+	_, err := lahja.Subscribe(s.ctx, b, func(ctx context.Context, ev lahja.Event[question]) {
+		if ev.Value.N <= 0 {
+			h.begun <- ev.Value.N
+			<-ctx.Done()
+			h.ended <- ev.Value.N
+		}
+	}, lahja.Concurrency(2))
+	s.must(err)
+	return h
+}
+
+// neverHandled checks that the busy handler, when it is not any more, gets question 2 alone.
+func (s *stage) neverHandled(a *lahja.Endpoint, h *busy) {
+	s.Helper()
+	close(h.release)
+	s.must(take(s, h.first))
+	s.wantAnswer(a, 2, 2)
+	if n := take(s, h.handled); n != 2 {
 		s.Fatalf("the busy handler got %d next", n)
 	}
+}
+
+func (s *stage) queuedIsWithdrawn() {
+	a, b := s.pair()
+	h := s.keepBusy(a, b)
+	ctx, cancel := context.WithCancel(s.ctx)
+	asked := beside(s, func() error {
+		_, err := lahja.Request[question, answer](ctx, a, question{0})
+		return err
+	})
+	take(s, h.begun)
+	cancel()
+	s.wantErr(take(s, asked), context.Canceled)
+	take(s, h.ended)
+	s.neverHandled(a, h)
+}
+
+func (s *stage) queuedTimesOut() {
+	a, b := s.pair()
+	h := s.keepBusy(a, b)
+	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Millisecond)
+	defer cancel()
+	_, err := lahja.Request[question, answer](ctx, a, question{0})
+	s.wantErr(err, context.DeadlineExceeded)
+	say(s, a, question{-1}) // what it was has come before this, if it has come at all
+	for n := -2; n != -1; {
+		n = take(s, h.begun)
+	}
+	s.neverHandled(a, h)
 }
 
 func (s *stage) cancelReachesHandler() {
@@ -363,56 +398,6 @@ func (s *stage) firstAnswerWins() {
 	})
 	s.wantAnswer(a, 1, 1)
 	takeEnd(s, ended)
-}
-
-func (s *stage) tapIsNotAsked() {
-	a, b := s.pair()
-	_ = lahja.Stream[question](s.ctx, b, lahja.Observe())
-	_, err := request(s, a, 1)
-	s.wantErr(err, lahja.ErrNoSubscribers)
-	err = lahja.Broadcast(s.ctx, a, question{2}, lahja.RequireSubscriber())
-	s.wantErr(err, lahja.ErrNoSubscribers)
-	peers, err := a.Peers(s.ctx)
-	if s.must(err); lahja.SubscribedBy[question]("b")(peers) {
-		s.Fatal("a tap counts as a subscriber")
-	}
-}
-
-func (s *stage) tapSeesAll() {
-	a, b := s.pair()
-	kinds := map[string][]lahja.SubscribeOption{
-		"plain": {lahja.Observe()},
-		"drops": {lahja.Observe(), lahja.DropOldest(), lahja.Buffer(100)},
-	}
-	seen := map[string]chan int{}
-	release := make(chan struct{})
-	for kind, opts := range kinds {
-		got := make(chan int, 100)
-		seen[kind] = got
-		_, err := lahja.Subscribe(s.ctx, b, func(ctx context.Context, ev lahja.Event[question]) {
-			<-release // it sees the requests when they have been answered
-			if err := lahja.Reply(s.ctx, ev, answer{-1}); !errors.Is(err, lahja.ErrUnexpectedResponse) {
-				s.Errorf("%s: a tap answers: %v", kind, err)
-			}
-			if ctx.Err() != nil {
-				s.Errorf("%s: the tap's context has ended: %v", kind, ctx.Err())
-			}
-			got <- ev.Value.N
-		}, opts...)
-		s.must(err)
-	}
-	answerWith(s, b, double)
-	for n := range 50 {
-		s.wantAnswer(a, n, 2*n)
-	}
-	close(release)
-	for kind, got := range seen {
-		for n := range 50 {
-			if saw := take(s, got); saw != n {
-				s.Fatalf("%s: the tap sees %d, and not %d", kind, saw, n)
-			}
-		}
-	}
 }
 
 func (s *stage) requestByName() {

@@ -162,7 +162,9 @@ func TestPropertyCheckerSeesPeers(t *testing.T) {
 	s := &sub{life: b, plan: plan{Color: redColor}, span: span{returned: 1}}
 	h := &history{lives: []*life{a, b}, subs: []*sub{s}}
 	red, green := colors[redColor].event, colors[greenColor].event
-	peer := func(name string, events ...string) lahja.Peer { return lahja.Peer{Name: name, Events: events} }
+	peer := func(name string, events ...string) lahja.Peer {
+		return lahja.Peer{Name: name, Events: events}
+	}
 	if err := h.checkPeers(a, 2, lahja.Peers{peer("a"), peer("b", red)}); err != nil {
 		t.Error(err)
 	}

@@ -119,7 +119,8 @@ func (s *sub) may(b *sent) bool {
 	return s.matches(b) && b.delivered() && !tooEarly && !tooLate
 }
 
-// must reports whether b must arrive at s, unless s has reached its limit.
+// must reports whether b must arrive at s, unless s has reached its limit. A broadcast during
+// which its own endpoint closes is excepted: it may return nil after the goodbye to the bus.
 func (s *sub) must(b *sent) bool {
 	l := s.lifetime()
 	return b.color != queryColor && s.matches(b) && b.returned != 0 && b.err == nil &&
@@ -128,16 +129,19 @@ func (s *sub) must(b *sent) bool {
 		(b.life.ending == 0 || b.life.ending > b.returned)
 }
 
-// mayCount counts for the bus as a subscriber to b; mustCount does so for certain.
+// mayCount reports whether s may count for the bus as a subscriber to b, mustCount whether it
+// does so for certain.
 func (h *history) mayCount(s *sub, b *sent) bool {
 	l := s.life
-	return s.matches(b) && !s.plan.Observe && s.began < b.returned && (l.ended == 0 || l.ended > s.began) &&
+	return s.matches(b) && !s.plan.Observe &&
+		s.began < b.returned && (l.ended == 0 || l.ended > s.began) &&
 		(s.gone == 0 || s.gone > b.began)
 }
 
 func (h *history) mustCount(s *sub, b *sent) bool {
 	l := s.lifetime()
-	return s.matches(b) && !s.plan.Observe && s.failed == nil && l.returned != 0 && l.returned < b.began &&
+	return s.matches(b) && !s.plan.Observe && s.failed == nil &&
+		l.returned != 0 && l.returned < b.began &&
 		(l.ending == 0 || l.ending > b.returned) && !h.mayBeFull(s, b.returned, b)
 }
 
@@ -412,7 +416,7 @@ func (h *history) checkPeer(p lahja.Peer, now int64) error {
 }
 
 func (s *sub) String() string {
-	return fmt.Sprintf("subscription %d of %q (%v) %+v %+v", s.id, s.life.name, s.plan.Way, s.plan, s.span)
+	return fmt.Sprintf("subscription %d of %q %+v %+v", s.id, s.life.name, s.plan, s.span)
 }
 
 func (b *sent) String() string {

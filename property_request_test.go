@@ -42,11 +42,11 @@ type pending struct {
 	left   []*answering
 	asked  []*answering
 	cancel context.CancelFunc
-	result chan askedOutcome // takes one
+	result chan result // takes one
 	done   bool
 }
 
-type askedOutcome struct {
+type result struct {
 	answer reply
 	err    error
 }
@@ -104,7 +104,7 @@ func (a *asking) attend(e *endpoint, handles bool) {
 		})
 		return
 	}
-	_, err := lahja.Handle(a.ctx, e.ep, func(ctx context.Context, ev lahja.Event[silent]) (reply, error) {
+	wait := func(ctx context.Context, ev lahja.Event[silent]) (reply, error) {
 		tell := make(chan reply, 1)
 		a.note(func() { r.events[ev.Value.N], r.tell[ev.Value.N] = ev, tell })
 		select {
@@ -114,8 +114,8 @@ func (a *asking) attend(e *endpoint, handles bool) {
 			a.note(func() { r.over[ev.Value.N] = true })
 			return reply{}, ctx.Err()
 		}
-	}, lahja.Concurrency(32))
-	if err != nil {
+	}
+	if _, err := lahja.Handle(a.ctx, e.ep, wait, lahja.Concurrency(32)); err != nil {
 		a.t.Fatal(err)
 	}
 }
@@ -173,7 +173,7 @@ func (a *asking) ask(r *answering) {
 	}
 	n := len(a.pending)
 	ctx, cancel := context.WithCancel(a.ctx)
-	q := &pending{from: r, cancel: cancel, result: make(chan askedOutcome, 1)}
+	q := &pending{from: r, cancel: cancel, result: make(chan result, 1)}
 	a.pending = append(a.pending, q)
 	var opts []lahja.BroadcastOption
 	var to []string
@@ -192,7 +192,7 @@ func (a *asking) ask(r *answering) {
 	q.asked = slices.Clone(q.left)
 	a.calls.Go(func() {
 		answer, err := lahja.Request[silent, reply](ctx, r.ep, silent{n}, opts...)
-		q.result <- askedOutcome{answer, err}
+		q.result <- result{answer, err}
 	})
 	if len(q.left) == 0 {
 		a.end(n, lahja.ErrNoSubscribers)
@@ -262,7 +262,7 @@ func (a *asking) close(r *answering) {
 	}
 }
 
-func (a *asking) result(n int) askedOutcome {
+func (a *asking) result(n int) result {
 	select {
 	case o := <-a.pending[n].result:
 		return o

@@ -50,7 +50,9 @@ type color struct {
 func colorOf[T noted]() color {
 	return color{
 		event: lahja.EventName[T](),
-		broadcast: func(ctx context.Context, ep *lahja.Endpoint, n note, o ...lahja.BroadcastOption) error {
+		broadcast: func(
+			ctx context.Context, ep *lahja.Endpoint, n note, o ...lahja.BroadcastOption,
+		) error {
 			return lahja.Broadcast(ctx, ep, T(n), o...)
 		},
 		start: start[T],

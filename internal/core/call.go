@@ -166,6 +166,11 @@ func (n *Node) partyGone(party any) {
 // Over reports whether nobody waits for an answer any more.
 func (c *Call) Over() bool { return c.over.Load() }
 
+// expired reports whether the time to answer is over.
+func (c *Call) expired() bool {
+	return !c.deadline.IsZero() && !time.Now().Before(c.deadline)
+}
+
 // describe completes the frame of the call's event, and returns the name that goes with it.
 func (c *Call) describe(e *wire.Event, id uint64) wire.Name {
 	e.Flags |= wire.FlagRequest
@@ -354,6 +359,9 @@ func (c *Call) finishIfDeserted() {
 		}
 	case len(c.refusals) > 0:
 		last.Err = c.refusals[len(c.refusals)-1]
+	}
+	if last.Err == error(fault.ResponderGone) && c.peer == nil && c.expired() {
+		last.Err = context.DeadlineExceeded // that is why nobody is left
 	}
 	c.finish(last, nil) // unlocks
 }

@@ -17,9 +17,12 @@ type Inbound struct {
 // Wanted is the name of the response's type.
 func (in *Inbound) Wanted() string { return in.call.wanted }
 
-// Over reports whether the request is withdrawn, because nobody waits for an answer any more. From
-// one who only observes, nothing is withdrawn: requests are answered sooner than they are observed.
-func (in *Inbound) Over() bool { return !in.observer && in.call.Over() }
+// Over reports whether the request is withdrawn, because nobody waits for an answer any more; that
+// its time is over is known before the requester says so. From one who only observes, nothing is
+// withdrawn: requests are answered sooner than they are observed.
+func (in *Inbound) Over() bool {
+	return !in.observer && (in.call.Over() || in.call.expired())
+}
 
 // Answer answers the request.
 func (in *Inbound) Answer(a Answer) error {
