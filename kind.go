@@ -104,7 +104,7 @@ func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
 			DropOldest: o.dropOldest,
 			Limit:      s.BacklogLimit(),
 			Missed:     func(ev *Event[T]) *uint64 { return &ev.Missed },
-			Stale:      func(ev *Event[T]) bool { return ev.back != nil && ev.back.Over() },
+			Stale:      func(ev *Event[T]) bool { return ev.back.Over() },
 			Lost:       lost[T],
 			Complete:   s.Complete,
 			Finished:   s.Finished,
@@ -116,11 +116,7 @@ func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
 }
 
 // lost notes that an event was dropped: a request will not be answered by this subscription.
-func lost[T any](ev *Event[T]) {
-	if ev.back != nil {
-		ev.back.Done()
-	}
-}
+func lost[T any](ev *Event[T]) { ev.back.Dropped() }
 
 // Deliver implements [core.Kind].
 func (k *kind[T]) Deliver(subs []*core.Sub, payload []byte, d *core.Delivery) {
@@ -234,8 +230,19 @@ func outletOf[T any](ep *Endpoint) (*outlet[T], error) {
 	return found.(*outlet[T]), nil
 }
 
-// publish broadcasts value; call is the request that it is, or nil.
+// publish broadcasts value; call is the request that it is, or nil. What meets the end of a session
+// with the bus has reached nobody, and is broadcast in the next.
 func (o *outlet[T]) publish(ctx context.Context, value T, b *core.Broadcast, call *core.Call) error {
+	err := o.publishOnce(ctx, value, b, call)
+	for core.SessionOver(err) {
+		err = o.publishOnce(ctx, value, b, call)
+	}
+	return err
+}
+
+func (o *outlet[T]) publishOnce(
+	ctx context.Context, value T, b *core.Broadcast, call *core.Call,
+) error {
 	var p core.Publication
 	if err := o.Begin(ctx, b, &p); err != nil {
 		return err
@@ -292,10 +299,14 @@ func (o *outlet[T]) publishWaiting(
 			body = &letter[T]{o.kind, value, bytes.Clone(payload)}
 		}
 		return body
-	}, func() {
+	}, func() error {
+		if err := p.SendUp(payload); err != nil {
+			return err
+		}
 		o.push(value, &p)
 		if encoded {
 			p.Send(payload, o.kind)
 		}
+		return nil
 	})
 }

@@ -128,13 +128,18 @@ func (b *Bus) ServeListener(ctx context.Context, l Listener) error {
 }
 
 // ServeConn attaches the endpoint at the other end of c and serves it until it closes, ctx or the
-// bus ends (nil), or the connection breaks or is refused (an error that says why). It closes c.
+// bus ends (nil), or the connection breaks or is refused (an error that says why). It closes c. An
+// endpoint whose connection has broken may come back over another, within the time of
+// Limits.Resume, and is served under the context of that one.
 func (b *Bus) ServeConn(ctx context.Context, c Conn) error {
 	attached := func(string) {}
 	if a, ok := c.(AttachedConn); ok {
 		attached = a.Attached
 	}
-	return b.node.Serve(ctx, c, c.Identity().Name, attached)
+	id := c.Identity()
+	return b.node.Serve(ctx, c, core.Caller{
+		Pinned: id.Name, Kind: id.Transport, User: id.User, Cert: string(id.Certificate),
+	}, attached)
 }
 
 // Shutdown takes no more endpoints and events, delivers what was accepted, lets handlers of this
@@ -163,14 +168,9 @@ func Connect(ctx context.Context, name string, t Transport, opts ...EndpointOpti
 	for _, o := range opts {
 		o.applyToEndpoint(&cfg)
 	}
-	if err := core.CheckName("an endpoint", name); err != nil {
-		return nil, err
-	}
-	conn, err := t.Dial(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("lahja: attaching endpoint %q: %w", name, err)
-	}
-	ep, err := core.Connect(ctx, name, cfg, conn)
+	dial := func(ctx context.Context) (core.Conn, error) { return t.Dial(ctx) }
+	again, _ := t.(Redialer)
+	ep, err := core.Connect(ctx, name, cfg, dial, again != nil && again.Redials())
 	if err != nil {
 		return nil, fmt.Errorf("lahja: %w", err)
 	}

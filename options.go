@@ -31,6 +31,15 @@ type Limits struct {
 	// After 1 s a warning in the log (log/slog) names both sides and where it was made. A negative
 	// value means no limit.
 	Stall time.Duration
+	// Resume is how long the session of an endpoint elsewhere outlives its connection, where the
+	// transport can be dialled again (see Redialer); 10 s by default. An endpoint that comes back
+	// in time goes on as if nothing had been. A negative value means not at all: the session ends
+	// with its connection.
+	Resume time.Duration
+	// Heartbeat is after how long of silence such an endpoint and the bus ask each other for a
+	// sign of life; 5 s by default. Without one for as long again the endpoint gives the
+	// connection up and dials, and the bus counts the time of Resume. A negative value means never.
+	Heartbeat time.Duration
 	// Handshake is how long an endpoint may take to attach; 3 s by default.
 	Handshake time.Duration
 }
@@ -48,6 +57,12 @@ func (l Limits) applyToBus(c *core.Config) {
 	if l.Stall != 0 {
 		c.Stall = max(0, l.Stall)
 	}
+	if l.Resume != 0 {
+		c.Resume = max(0, l.Resume)
+	}
+	if l.Heartbeat != 0 {
+		c.Heartbeat = max(0, l.Heartbeat)
+	}
 }
 
 func (l Limits) applyToEndpoint(c *core.Config) {
@@ -60,6 +75,7 @@ func defaults() core.Config {
 	return core.Config{
 		Lag: 32 << 20, MaxFrame: wire.MaxFrame,
 		Handshake: 3 * time.Second, Stall: 5 * time.Second,
+		Resume: 10 * time.Second, Heartbeat: 5 * time.Second,
 	}
 }
 

@@ -332,6 +332,14 @@ func (s *stage) busIsKilled() {
 	take(s, states)
 	p.kill()
 	takeEnd(s, p.exited)
+	if _, again := place.(lahja.Redialer); again { // the bus may come back
+		if st := take(s, states); st.Connected || st.Err == nil {
+			s.Fatalf("its state is %+v", st)
+		}
+		ep.Close()
+		takeEnd(s, items)
+		return
+	}
 	takeEnd(s, items)
 	takeEnd(s, ep.Done())
 	s.wantErr(ep.Err(), lahja.ErrSessionLost)

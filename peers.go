@@ -52,8 +52,11 @@ func (ep *Endpoint) WatchPeers(ctx context.Context) <-chan Peers {
 }
 
 // State is what an endpoint knows of its link to the bus; one in the bus's process is connected
-// until it ends. Resumes counts the times that a broken connection was resumed, Restarts those
-// that its session was lost and a new one begun; Err says why it is not connected.
+// until it ends. Resumes counts the times that a broken connection was resumed, with nothing lost;
+// Restarts those that its session was lost and a new one begun, in which the bus knows again what
+// the endpoint subscribes to and retains. Lost counts the events that it had broadcast in a session
+// that was lost, of which the bus has not confirmed that they arrived; what it has missed itself
+// shows as a gap, see Event.Gap. Err says why it is not connected.
 type State = core.State
 
 // WatchState returns a channel of the state of the endpoint's link to the bus: the present one,

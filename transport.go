@@ -24,6 +24,14 @@ type Transport interface {
 	Listen(ctx context.Context) (Listener, error)
 }
 
+// Redialer is a Transport that says whether a connection that broke can be made anew: the same
+// endpoint then resumes its session over another one. One that does not say so cannot: a broken
+// connection is the end of the endpoint, as with a pipe, whose other end is gone with its process.
+type Redialer interface {
+	Transport
+	Redials() bool
+}
+
 // Listener accepts the connections that were dialled to it.
 type Listener interface {
 	// Accept waits for the next connection. It fails with an error that matches net.ErrClosed

@@ -22,8 +22,13 @@ type Event[T any] struct {
 	Missed uint64 // events that this subscription's drop policy dropped and that it has not told yet
 	Gone   bool   // what was retained under Origin and Key has ended; Value is zero
 
-	back *core.Inbound // the way back for a reply; nil: it is no request
+	back *core.Inbound // the way back for a reply, or a gap; nil: neither
 }
+
+// Gap reports whether events for this subscription may be missing before this one, since the
+// endpoint's session with its bus was lost: the first event of each subscription after that says
+// so. What a subscription WithRetained gets from there on begins with all that is kept.
+func (e Event[T]) Gap() bool { return e.back.IsGap() }
 
 // EventName returns the name that events of type T have on the wire: what T's method EventName()
 // string returns, if T itself declares it, or the type's package path and name. Both sides must
@@ -203,7 +208,7 @@ func Handle[Req, Resp any](
 	}
 	answer := func(ctx context.Context, ev Event[Req]) {
 		resp, err := handler(ctx, ev)
-		if ev.back == nil {
+		if !ev.back.IsRequest() {
 			return
 		}
 		if err == nil {
@@ -240,14 +245,12 @@ func handle[T any](
 // work calls handler with what arrives until the channel of s is closed.
 func work[T any](s *core.Sub, handler func(context.Context, Event[T])) {
 	for ev := range channelOf[T](s) {
-		if !s.Stopped() && (ev.back == nil || !ev.back.Over()) {
+		if !s.Stopped() && !ev.back.Over() {
 			ctx, cancel := s.Context(ev.back)
 			s.User(func() { handler(ctx, ev) })
 			cancel()
 		}
-		if ev.back != nil {
-			ev.back.Done()
-		}
+		ev.back.Done()
 	}
 }
 
@@ -261,7 +264,7 @@ func recovering[T any](handler func(context.Context, Event[T])) func(context.Con
 			}
 			slog.Error("lahja: a handler panicked", "event", EventName[T](), "origin", ev.Origin,
 				"panic", reason, "stack", string(debug.Stack()))
-			if ev.back != nil {
+			if ev.back.IsRequest() {
 				_ = ev.back.Answer(core.Answer{Err: fmt.Errorf("the handler panicked: %v", reason)})
 			}
 		}()
@@ -336,7 +339,7 @@ func Reply[Req, Resp any](ctx context.Context, to Event[Req], resp Resp) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if to.back == nil {
+	if !to.back.IsRequest() {
 		return notRequest[Req]()
 	}
 	response, err := responseOf[Resp]()
@@ -352,7 +355,7 @@ func Fail[Req any](ctx context.Context, to Event[Req], err error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if to.back == nil {
+	if !to.back.IsRequest() {
 		return notRequest[Req]()
 	}
 	if err == nil {
@@ -371,7 +374,7 @@ func Forget[T any](ctx context.Context, ep *Endpoint, key string) error {
 	if err != nil {
 		return err
 	}
-	return o.Forget(key)
+	return o.Forget(ctx, key)
 }
 
 func notRequest[Req any]() error {

@@ -37,6 +37,7 @@ type Call struct {
 	asked    int                   // recipients there ever were
 	left     map[any]*Inbound      // those that may still answer: *Endpoint, or *peer with nil
 	refusals []*fault.RemoteError  // of recipients whose handlers answer with another type
+	cut      error                 // the session with the bus was lost, and answers with it
 	handlers map[*handler]struct{} // that are running
 	answers  []Answer              // for one of this Node, not yet taken
 
@@ -145,8 +146,9 @@ func (n *Node) call(id uint64, p *peer) (c *Call, party any) {
 	return nil, nil // it is not p's to answer
 }
 
-// partyGone ends what an endpoint or a link that has ended still owed or wanted.
-func (n *Node) partyGone(party any) {
+// partyGone ends what an endpoint or a link that has ended still owed or wanted; reason is why it
+// does not answer.
+func (n *Node) partyGone(party any, reason error) {
 	n.mu.Lock()
 	calls := maps.Clone(n.calls)
 	n.mu.Unlock()
@@ -154,11 +156,11 @@ func (n *Node) partyGone(party any) {
 		switch {
 		case c.party != nil && any(c.party.holder) == party:
 			n.forget(number)
-			c.call.gone(c.party, fault.ResponderGone)
+			c.call.gone(c.party, reason)
 		case c.party == nil && c.call.peer != nil && any(c.call.peer) == party:
 			c.call.Cancel()
 		case c.party == nil:
-			c.call.gone(party, fault.ResponderGone)
+			c.call.gone(party, reason)
 		}
 	}
 }
@@ -174,7 +176,7 @@ func (c *Call) expired() bool {
 // describe completes the frame of the call's event, and returns the name that goes with it.
 func (c *Call) describe(e *wire.Event, id uint64) wire.Name {
 	e.Flags |= wire.FlagRequest
-	if c.gather && c.peer == nil && c.node.uplink != nil {
+	if c.gather && c.peer == nil && c.node.line != nil {
 		e.Flags |= wire.FlagGather
 	}
 	e.Call, e.Wanted = id, c.wantedID
@@ -209,6 +211,15 @@ func (c *Call) add(p *peer) bool {
 		c.gone(p, nil)
 	}
 	return true
+}
+
+// retract undoes add, for a link that has not taken the request.
+func (c *Call) retract(p *peer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked--
+	delete(c.left, p)
+	c.cut = nil
 }
 
 // addParcel makes an event that waits for a member a recipient, until a member takes its place.
@@ -319,12 +330,19 @@ func (c *Call) gone(party any, reason error) {
 	switch {
 	case errors.As(reason, &refusal):
 		c.refusals = append(c.refusals, refusal)
-	case reason != nil && c.gather && party != any(c.node.uplink): // the bus itself owes nothing
+	case errors.Is(reason, fault.SessionLost):
+		c.cut = reason
+	case reason != nil && c.gather && !isBus(party): // which itself owes nothing
 		name := partyName(party)
 		c.collectLocked(Answer{Origin: name,
 			Err: fault.Errorf(fault.ResponderGone, "endpoint %q has not answered", name)})
 	}
 	c.finishIfDeserted() // unlocks
+}
+
+func isBus(party any) bool {
+	p, elsewhere := party.(*peer)
+	return elsewhere && p.party == nil
 }
 
 func partyName(party any) string {
@@ -353,6 +371,8 @@ func (c *Call) finishIfDeserted() {
 	switch {
 	case c.asked == 0:
 		last.Err = fault.NoSubscribers
+	case c.cut != nil:
+		last.Err = c.cut
 	case c.gather:
 		for _, r := range c.refusals {
 			c.collectLocked(Answer{Origin: r.Endpoint, Err: r})

@@ -4,166 +4,64 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"time"
 
 	"github.com/lahja-go/lahja/internal/fault"
-	"github.com/lahja-go/lahja/internal/router"
 	"github.com/lahja-go/lahja/internal/session"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
-// Serve attaches the endpoint at the other end of conn and serves it until it closes, the
-// connection breaks, or ctx or the Node ends. It closes conn. pinned is the only name that the
-// endpoint may have, if it is not empty; attached is called with its name when it is admitted.
-func (n *Node) Serve(ctx context.Context, conn Conn, pinned string, attached func(string)) error {
-	defer conn.Close()
-	n.tasks.add(1, 0)
-	defer n.tasks.add(-1, 0)
-	p, err := n.admit(ctx, conn, pinned)
-	if err != nil {
-		return err
-	}
-	attached(p.party.Name)
-	stop := context.AfterFunc(ctx, func() {
-		p.link.Goodbye(wire.Goodbye{Code: string(fault.Closed), Message: "the bus serves it no more"})
-		after := time.AfterFunc(goodbyeTime, func() { p.link.Kill(ctx.Err()) })
-		<-p.link.Down()
-		after.Stop()
-	})
-	err = p.link.Run()
-	stop()
-	p.finish()
-	if err != nil && ctx.Err() == nil {
-		return linkError(fmt.Sprintf("endpoint %q", p.party.Name), err)
-	}
-	return nil
-}
+// Dial makes a connection to a bus.
+type Dial func(context.Context) (Conn, error)
 
-// finish forgets a peer whose link has ended.
-func (p *peer) finish() {
-	p.leave()
-	for _, in := range p.inlets {
-		if in.account != nil {
-			in.account.Close(fault.Closed)
-		}
-	}
-	close(p.ended)
-}
-
-// linkError says why a link has ended.
-func linkError(who string, err error) error {
-	var fouled *session.ProtocolError
-	switch {
-	case errors.As(err, &fouled):
-		return fault.Errorf(fault.Protocol, "%s: %w", who, err)
-	case errors.Is(err, session.ErrOverflow):
-		return fault.Errorf(fault.Stalled, "%s: %w", who, err)
-	}
-	return fault.Errorf(fault.SessionLost, "%s: %w", who, err)
-}
-
-// refusalTime is how long a handshake may still take when the bus has begun to close.
-const refusalTime = goodbyeTime / 2
-
-// admit does the bus's side of the handshake.
-func (n *Node) admit(ctx context.Context, conn Conn, pinned string) (*peer, error) {
-	began := time.Now()
-	hello, err := n.hello(ctx, conn)
-	if err == nil {
-		// The endpoint is attached as soon as it has read the answer. From then on a goodbye tells
-		// it of the end of ctx or the Node, so the answer itself is bounded by nothing but time.
-		release := session.Bound(context.Background(), conn, n.cfg.Handshake-time.Since(began))
-		var p *peer
-		if p, err = n.welcome(conn, hello, pinned); err == nil {
-			if !release() {
-				p.link.Kill(context.DeadlineExceeded)
-			}
-			return p, nil
-		}
-		session.Refuse(conn, err)
-		release()
-	}
-	return nil, fault.Errorf(fault.Protocol, "a connection was refused: %w", err)
-}
-
-// hello reads how the endpoint introduces itself.
-func (n *Node) hello(ctx context.Context, conn Conn) (*wire.Hello, error) {
-	done := make(chan struct{})
-	defer close(done)
-	defer context.AfterFunc(n.life, func() {
-		select {
-		case <-done:
-		case <-time.After(refusalTime): // so that who dials now is still told why it is refused
-			conn.Close()
-		}
-	})()
-	release := session.Bound(ctx, conn, n.cfg.Handshake)
-	hello, err := session.ReadHello(conn)
-	if release() {
-		return hello, err
-	}
-	if err == nil { // it came at the last moment
-		err = io.ErrClosedPipe
-	}
-	return nil, fmt.Errorf("the handshake took longer than %v, or was ended: %w",
-		n.cfg.Handshake, err)
-}
-
-// welcome admits an endpoint, or says why not.
-func (n *Node) welcome(conn Conn, hello *wire.Hello, pinned string) (*peer, error) {
-	if err := CheckName("an endpoint", hello.Name); err != nil {
-		return nil, err
-	}
-	if pinned != "" && pinned != hello.Name {
-		return nil, fault.Errorf(fault.Denied, "the connection is for endpoint %q, not for %q",
-			pinned, hello.Name)
-	}
-	party, p, err := n.join(conn, hello.Name)
-	if err != nil {
-		return nil, err
-	}
-	err = session.WriteWelcome(conn, &wire.Welcome{
-		Version: wire.Version, Name: party.Name, Incarnation: n.incarnation,
-		MaxFrame: uint64(n.cfg.MaxFrame), Lag: uint64(n.cfg.Lag),
-		Stall: uint64(n.cfg.Stall / time.Millisecond),
-	})
-	if err != nil {
-		p.link.Kill(err)
-		p.finish()
-		return nil, err
-	}
-	return p, nil
-}
-
-func (n *Node) join(conn Conn, name string) (*router.Party, *peer, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	party, err := n.joinLocked(name, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	p := n.newPeer(conn, party)
-	party.Ref = p
-	n.peers[p] = struct{}{}
-	return party, p, nil
-}
-
-// maxStall is the longest limit that a bus can state, in milliseconds.
-const maxStall = 1 << 40
-
-// Connect attaches an endpoint to the bus at the other end of conn, which it closes in the end.
-func Connect(ctx context.Context, name string, cfg Config, conn Conn) (*Endpoint, error) {
+// Connect attaches an endpoint to the bus that dial leads to. With redials a connection that breaks
+// is made anew.
+func Connect(
+	ctx context.Context, name string, cfg Config, dial Dial, redials bool,
+) (*Endpoint, error) {
 	if err := CheckName("an endpoint", name); err != nil {
-		conn.Close()
 		return nil, err
 	}
 	n := NewNode(cfg)
-	release := session.Bound(ctx, conn, cfg.Handshake)
-	welcome, err := session.Greet(conn, &wire.Hello{
+	n.line = &line{dial: dial, redials: redials}
+	conn, welcome, err := n.greet(ctx, n.introduction(name))
+	if err != nil {
+		return nil, fmt.Errorf("attaching endpoint %q: %w", name, err)
+	}
+	p := n.newSession(welcome)
+	n.line.current.Store(p)
+	ep, err := n.Attach(name)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	n.self = ep.party
+	n.line.change(func(s *State) { s.Connected = true })
+	n.tasks.start(func() { n.keep(ep, p, conn) })
+	return ep, nil
+}
+
+// introduction is how an endpoint asks for a session.
+func (n *Node) introduction(name string) *wire.Hello {
+	hello := &wire.Hello{
 		MinVersion: wire.Version, MaxVersion: wire.Version, Name: name, Incarnation: n.incarnation,
-		MaxFrame: uint64(cfg.MaxFrame),
-	})
+		MaxFrame: uint64(n.config().MaxFrame),
+	}
+	if n.line.redials {
+		hello.Features = []string{resumable}
+	}
+	return hello
+}
+
+// greet makes a connection and does the endpoint's side of the handshake.
+func (n *Node) greet(ctx context.Context, hello *wire.Hello) (Conn, *wire.Welcome, error) {
+	conn, err := n.line.dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	release := session.Bound(ctx, conn, n.config().Handshake)
+	welcome, err := session.Greet(conn, hello)
 	if !release() && err == nil {
 		err = context.DeadlineExceeded
 	}
@@ -172,29 +70,135 @@ func Connect(ctx context.Context, name string, cfg Config, conn Conn) (*Endpoint
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return nil, fmt.Errorf("attaching endpoint %q: %w", name, err)
+		return nil, nil, err
 	}
-	n.cfg.MaxFrame, n.cfg.Lag = int(welcome.MaxFrame), int64(welcome.Lag)
-	n.cfg.Stall = time.Duration(min(welcome.Stall, maxStall)) * time.Millisecond
-	n.uplink = n.newPeer(conn, nil)
-	ep, err := n.Attach(name)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	n.self = ep.party
-	n.tasks.start(func() { n.uplink.run(ep) })
-	return ep, nil
+	return conn, welcome, nil
 }
 
-// run serves the link to the bus until it ends, and the endpoint with it.
-func (p *peer) run(ep *Endpoint) {
-	err := p.link.Run()
+// The longest times that a bus can state, in milliseconds.
+const maxMillis = 1 << 40
+
+func millis(ms uint64) time.Duration { return time.Duration(min(ms, maxMillis)) * time.Millisecond }
+
+// newSession makes the peer for a session that the bus has begun.
+func (n *Node) newSession(w *wire.Welcome) *peer {
+	cfg := *n.config()
+	cfg.MaxFrame, cfg.Lag, cfg.Stall = int(w.MaxFrame), int64(w.Lag), millis(w.Stall)
+	n.cfg.Store(&cfg)
+	opt := session.Options{MaxFrame: cfg.MaxFrame, Limit: n.backlogLimit(), Dials: true}
+	if len(w.Session) > 0 && n.line.redials {
+		opt.Window, opt.Heartbeat = millis(w.ResumeWindow), millis(w.Heartbeat)
+	}
+	p := n.newPeer(nil, opt)
+	p.session, p.token = w.Session, w.Token
+	return p
+}
+
+// keep carries the endpoint's sessions, one after the other, until it ends.
+func (n *Node) keep(ep *Endpoint, p *peer, conn Conn) {
+	for p != nil {
+		n.stay(p, conn)
+		if !p.lost.Load() {
+			return
+		}
+		p, conn = n.startAnew(ep)
+	}
+}
+
+// stay carries one session over one connection after the other, until it is over.
+func (n *Node) stay(p *peer, conn Conn) {
+	start := session.Start{}
+	for conn != nil {
+		err := p.link.Carry(conn, start)
+		if p.link.Life().Err() != nil {
+			return
+		}
+		n.line.change(func(s *State) { s.Connected, s.Err = false, err })
+		conn, start = n.redial(p, start.Attempt)
+	}
+	<-p.link.Over()
+}
+
+// redial makes connections until the bus has resumed the session on one; nil: the session is over.
+func (n *Node) redial(p *peer, attempt uint64) (Conn, session.Start) {
+	hello := n.introduction(n.self.Name)
+	hello.Session, hello.Token = p.session, p.token
+	for pause := (backoff{}); ; pause.wait(p.link.Life()) {
+		attempt++
+		received, err := p.link.Claim(attempt)
+		if err != nil {
+			return nil, session.Start{}
+		}
+		hello.Attempt, hello.Received = attempt, received
+		conn, w, err := n.greet(p.link.Life(), hello)
+		switch {
+		case err == nil && !w.Resumed:
+			conn.Close()
+			err = fault.Errorf(fault.Protocol, "the bus answers the resume of a session with another")
+		case err == nil:
+			n.line.change(func(s *State) { s.Connected, s.Err = true, nil; s.Resumes++ })
+			return conn, session.Start{Attempt: attempt, Received: w.Received}
+		}
+		if refused(err, fault.SessionLost) || final(err) {
+			p.link.Kill(err)
+		}
+		n.line.change(func(s *State) { s.Err = err })
+	}
+}
+
+// refused reports whether the bus itself has given that reason.
+func refused(err error, code fault.Code) bool {
+	var said *fault.RemoteError
+	return errors.As(err, &said) && said.Code == code
+}
+
+// final reports whether the bus has said what will not change when it is asked again.
+func final(err error) bool {
+	return refused(err, fault.Denied) || refused(err, fault.Protocol)
+}
+
+// sessionEnded decides what becomes of the endpoint now that its session is over. lost is how many
+// events it had accepted that the bus has perhaps not got.
+func (n *Node) sessionEnded(p *peer, err error, lost int) {
+	ep := n.self.Ref.(*Endpoint)
+	if n.line.redials && goesOn(err) && ep.Err() == nil {
+		slog.Warn("lahja: the session with the bus is lost, and perhaps events",
+			"endpoint", ep.name, "events", lost, "error", err)
+		n.line.lose(p, linkError("the session is lost", err), lost)
+		ep.interrupted()
+		return
+	}
 	if err != nil {
 		err = linkError("the connection to the bus has ended", err)
 	} else {
 		err = fault.Errorf(fault.Closed, "the bus has closed")
 	}
 	ep.lost(err) // before the requests that wait find that nobody is left who could answer
-	p.finish()
+}
+
+// goesOn reports whether a session that was lost for that reason is followed by another.
+func goesOn(err error) bool {
+	return errors.Is(err, session.ErrLapsed) || refused(err, fault.SessionLost)
+}
+
+// startAnew begins another session for the endpoint; nil: the endpoint has ended.
+func (n *Node) startAnew(ep *Endpoint) (*peer, Conn) {
+	for pause := (backoff{}); n.life.Err() == nil; pause.wait(n.life) {
+		conn, w, err := n.greet(n.life, n.introduction(ep.name))
+		if err == nil {
+			p := n.newSession(w)
+			n.line.coming.Store(p)
+			if n.life.Err() != nil { // perhaps too late for the endpoint's Close to see it
+				p.link.Kill(n.life.Err())
+			}
+			n.tasks.start(func() { n.restore(ep, p) })
+			return p, conn
+		}
+		if final(err) {
+			ep.lost(linkError("the connection to the bus has ended", err))
+			break
+		}
+		n.line.change(func(s *State) { s.Err = err })
+	}
+	return nil, nil
 }

@@ -129,7 +129,7 @@ func (ep *Endpoint) Close() error {
 	for _, s := range ep.openSubs() {
 		s.end(nil, false)
 	}
-	if ep.node.uplink != nil {
+	if ep.node.line != nil {
 		ep.node.tasks.wait()
 	}
 	ep.tasks.wait()
@@ -156,6 +156,9 @@ func (ep *Endpoint) begin(err error) bool {
 	ep.ended, ep.err = true, err
 	ep.shut.Store(true)
 	close(ep.closing)
+	if ep.node.line != nil {
+		ep.node.endLife()
+	}
 	return true
 }
 
@@ -181,19 +184,23 @@ func (ep *Endpoint) release(rest bool) {
 	ep.node.mu.Lock()
 	delete(ep.node.endpoints, ep)
 	ep.node.mu.Unlock()
-	ep.node.partyGone(ep)
+	ep.node.partyGone(ep, fault.ResponderGone)
 }
 
 // handOver gives the bus a second to take what was accepted.
 func (ep *Endpoint) handOver() {
-	up := ep.node.uplink
-	if up == nil {
+	l := ep.node.line
+	if l == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
 	defer cancel()
-	up.link.Goodbye(wire.Goodbye{})
-	up.await(ctx)
+	for _, p := range []*peer{l.current.Load(), l.coming.Load()} {
+		if p != nil {
+			p.link.Goodbye(wire.Goodbye{})
+			p.await(ctx)
+		}
+	}
 }
 
 func (ep *Endpoint) openSubs() []*Sub {

@@ -6,13 +6,23 @@ import (
 	"github.com/lahja-go/lahja/internal/fault"
 )
 
-// Inbound is a request as one of its recipients has it: the way back.
+// Inbound is what an event has beside its value: for a request, as one of its recipients has it,
+// the way back; for the first event after a lost session, that there is a gap. With nil it has
+// neither.
 type Inbound struct {
-	call     *Call
+	call     *Call // nil: it is no request
+	gap      *Sub  // the subscription that has the gap; nil: there is none
+	of       *Inbound // the request, of one that has a gap as well
 	endpoint *Endpoint
 	observer bool // it does not count
 	open     int  // subscriptions that may still answer; guarded by call.mu
 }
+
+// IsRequest reports whether the event is a request.
+func (in *Inbound) IsRequest() bool { return in != nil && in.call != nil }
+
+// IsGap reports whether there is a gap before the event.
+func (in *Inbound) IsGap() bool { return in != nil && in.gap != nil }
 
 // Wanted is the name of the response's type.
 func (in *Inbound) Wanted() string { return in.call.wanted }
@@ -21,7 +31,7 @@ func (in *Inbound) Wanted() string { return in.call.wanted }
 // its time is over is known before the requester says so. From one who only observes, nothing is
 // withdrawn: requests are answered sooner than they are observed.
 func (in *Inbound) Over() bool {
-	return !in.observer && (in.call.Over() || in.call.expired())
+	return in.IsRequest() && !in.observer && (in.call.Over() || in.call.expired())
 }
 
 // Answer answers the request.
@@ -52,10 +62,21 @@ func (in *Inbound) Answer(a Answer) error {
 	return in.call.answer(in.endpoint, a)
 }
 
+// Dropped says that the event does not reach its subscription after all.
+func (in *Inbound) Dropped() {
+	if in.IsGap() {
+		in.gap.gap.Store(true) // the next one tells
+	}
+	in.Done()
+}
+
 // Done says that one subscription of the recipient has handled the request and will not answer.
 func (in *Inbound) Done() {
-	if in.observer {
+	if !in.IsRequest() || in.observer {
 		return
+	}
+	if in.of != nil {
+		in = in.of
 	}
 	c := in.call
 	c.mu.Lock()

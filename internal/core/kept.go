@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"sync"
 
 	"github.com/lahja-go/lahja/internal/fault"
@@ -163,23 +164,58 @@ func (t *Topic) forgetAll(origin string) {
 	}
 }
 
-// Forget ends what the endpoint retained under a key. It is sent in the order of events.
-func (o *Outlet) Forget(key string) error {
+// Forget ends what the endpoint retained under a key. It is sent in the order of events, and again
+// if the session is lost meanwhile: the value may have been restored in the next one.
+func (o *Outlet) Forget(ctx context.Context, key string) error {
 	ep := o.Endpoint
-	if err := ep.Usable(); err != nil {
-		return err
+	for sent := false; ; sent = true {
+		if err := ep.Usable(); err != nil {
+			return err
+		}
+		up, err := ep.session(ctx)
+		if err != nil {
+			return err
+		}
+		if !o.forget(up, key) && !sent || up == nil || !up.lost.Load() {
+			return nil
+		}
 	}
+}
+
+// forget reports whether there was something to be forgotten.
+func (o *Outlet) forget(up *peer, key string) bool {
+	ep := o.Endpoint
 	o.Topic.kept.mu.Lock()
 	defer o.Topic.kept.mu.Unlock()
-	if !o.Topic.kept.removeLocked(ep.name, key) {
-		return nil
+	known := o.Topic.kept.removeLocked(ep.name, key)
+	if known {
+		o.Topic.end(ep.name, ep.party.ID, key)
 	}
-	o.Topic.end(ep.name, ep.party.ID, key)
-	if up := ep.node.uplink; up != nil {
+	if up != nil {
 		m := wire.Forget{Event: o.Topic.Name, Key: key}
 		up.link.Send(func(dst []byte) []byte {
 			return wire.AppendControl(dst, wire.TypeForget, m)
 		})
 	}
-	return nil
+	return known
+}
+
+// keptValue is what an endpoint retains under a key.
+type keptValue struct {
+	key  string
+	body Body
+}
+
+// of returns what an endpoint retains, in the order of its keys.
+func (k *kept) of(origin string) (values []keptValue) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	by := k.origins[origin]
+	if by == nil {
+		return nil
+	}
+	for _, key := range by.order {
+		values = append(values, keptValue{key, by.keys[key].body})
+	}
+	return values
 }

@@ -35,6 +35,8 @@ type Config struct {
 	MaxFrame  int           // bytes of an encoded event
 	Handshake time.Duration // for the whole of it
 	Stall     time.Duration // that a subscription may take nothing while a publisher waits; 0: any
+	Resume    time.Duration // that a session lives without a connection; 0: it ends with that
+	Heartbeat time.Duration // after which a connection's silence is suspicious; 0: it never is
 }
 
 // Conn is what a transport provides.
@@ -42,10 +44,12 @@ type Conn = io.ReadWriteCloser
 
 // Node is one process's part of a bus.
 type Node struct {
-	cfg         Config
+	cfg         atomic.Pointer[Config] // of an endpoint elsewhere, what the bus states
 	incarnation []byte
-	tasks       tasks       // what serves links
-	draining    atomic.Bool // endpoints are asked to send their last
+	tasks       tasks         // what serves links
+	draining    atomic.Bool   // endpoints are asked to send their last
+	line        *line         // to the bus elsewhere; nil on the bus itself
+	self        *router.Party // the endpoint of a line
 
 	life    context.Context // ends when Close or Shutdown begins
 	endLife context.CancelFunc
@@ -55,8 +59,7 @@ type Node struct {
 	topics    map[string]*Topic
 	calls     map[uint64]counterpart // by the numbers that links know them by
 	peers     map[*peer]struct{}     // links to endpoints elsewhere
-	uplink    *peer                  // the link to the bus; nil on the bus itself
-	self      *router.Party          // the endpoint of an uplink
+	sessions  map[string]*peer       // those that may be resumed, by their numbers
 	lastID    uint64                 // of topics, parties, subscriptions and calls
 	closed    bool                   // no endpoint may join
 	changed   chan struct{}          // closed at the next change of presence; nil: nobody waits
@@ -68,8 +71,7 @@ func NewNode(cfg Config) *Node {
 	incarnation := make([]byte, 16)
 	rand.Read(incarnation) // never fails
 	life, end := context.WithCancel(context.Background())
-	return &Node{
-		cfg:         cfg,
+	n := &Node{
 		incarnation: incarnation,
 		life:        life,
 		endLife:     end,
@@ -77,9 +79,14 @@ func NewNode(cfg Config) *Node {
 		topics:      map[string]*Topic{},
 		calls:       map[uint64]counterpart{},
 		peers:       map[*peer]struct{}{},
+		sessions:    map[string]*peer{},
 		endpoints:   map[*Endpoint]struct{}{},
 	}
+	n.cfg.Store(&cfg)
+	return n
 }
+
+func (n *Node) config() *Config { return n.cfg.Load() }
 
 // nextLocked returns a number that was never used on this Node.
 func (n *Node) nextLocked() uint64 {
@@ -209,8 +216,8 @@ func (n *Node) changedLocked(name string) {
 func (n *Node) topicLocked(name string) *Topic {
 	t := n.topics[name]
 	if t == nil {
-		limit := n.cfg.Lag
-		if n.uplink != nil {
+		limit := n.config().Lag
+		if n.line != nil {
 			limit = 0 // until the bus grants more: one event at a time
 		}
 		t = &Topic{

@@ -24,6 +24,10 @@ type peer struct {
 	link  *session.Link
 	party *router.Party // the endpoint; nil: the peer is the bus
 	ended chan struct{} // closed when the link has ended and all is cleaned up
+	lost  atomic.Bool   // to the bus: it has ended, and is followed by another
+
+	caller         Caller // whom the transport has seen
+	session, token []byte // what it takes to resume; empty: it cannot be
 
 	drained chan struct{} // closed when it has said goodbye because it was asked to
 
@@ -38,24 +42,28 @@ type peer struct {
 	published []*inlet               // of an endpoint
 	requests  map[uint64]*Call       // that the peer has made, by its own numbers
 	presence  presence               // of an endpoint that watches, or of a bus that is watched
-	acks      map[uint64]chan error  // subscriptions that the bus has not answered yet
+	unserve   func() bool            // stops watching the context that it is served under
+	acks      map[uint64]*ack        // subscriptions that the bus has not answered yet
 	asks      map[uint64]chan uint64 // questions that the bus has not answered yet
 }
 
-func (n *Node) newPeer(conn Conn, party *router.Party) *peer {
+func (n *Node) newPeer(party *router.Party, opt session.Options) *peer {
 	p := &peer{
 		node: n, party: party, ended: make(chan struct{}), drained: make(chan struct{}),
 		names: map[uint64]string{}, inlets: map[uint64]*inlet{},
 		requests: map[uint64]*Call{},
-		acks:     map[uint64]chan error{}, asks: map[uint64]chan uint64{},
+		acks:     map[uint64]*ack{}, asks: map[uint64]chan uint64{},
 	}
-	p.link = session.New(conn, p, n.cfg.MaxFrame, n.backlogLimit())
+	p.link = session.New(p, opt)
 	return p
 }
 
 // backlogLimit is how many bytes may wait in one place, whatever the windows say: twice the lag,
 // and in any case some of the largest events.
-func (n *Node) backlogLimit() int64 { return max(2*n.cfg.Lag, 4*int64(n.cfg.MaxFrame)) }
+func (n *Node) backlogLimit() int64 {
+	cfg := n.config()
+	return max(2*cfg.Lag, 4*int64(cfg.MaxFrame))
+}
 
 // await waits until the link has ended; at the end of ctx it cuts it.
 func (p *peer) await(ctx context.Context) {
@@ -78,6 +86,7 @@ func (p *peer) leave() {
 	p.mu.Unlock()
 	p.node.mu.Lock()
 	delete(p.node.peers, p)
+	delete(p.node.sessions, string(p.session))
 	topics := slices.Collect(maps.Values(p.node.topics))
 	p.node.mu.Unlock()
 	for _, t := range topics {
@@ -86,7 +95,15 @@ func (p *peer) leave() {
 	if p.party != nil {
 		p.node.leave(p.party)
 	}
-	p.node.partyGone(p)
+	p.node.partyGone(p, p.gonerReason())
+}
+
+// gonerReason is why nobody answers what was asked of the peer.
+func (p *peer) gonerReason() error {
+	if p.party == nil {
+		return errSessionOver
+	}
+	return fault.ResponderGone
 }
 
 // hasLeft reports whether leave has begun.

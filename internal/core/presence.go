@@ -168,12 +168,29 @@ func (ep *Endpoint) WaitUntil(ctx context.Context, cond func([]router.Peer) bool
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	look := ep.node.look
-	if up := ep.node.uplink; up != nil {
+	for {
+		up, err := ep.session(ctx)
+		if err != nil {
+			return err
+		}
+		if up == nil {
+			return ep.watchUntil(ctx, cond, ep.node.look, nil)
+		}
 		question := up.startWatching()
-		defer up.stopWatching()
-		look = func() ([]router.Peer, <-chan struct{}) { return up.look(question) }
+		look := func() ([]router.Peer, <-chan struct{}) { return up.look(question) }
+		err = ep.watchUntil(ctx, cond, look, up.ended)
+		up.stopWatching()
+		if err != errSessionOver {
+			return err
+		}
 	}
+}
+
+// watchUntil is WaitUntil for the time of one session, the end of which over tells.
+func (ep *Endpoint) watchUntil(
+	ctx context.Context, cond func([]router.Peer) bool,
+	look func() ([]router.Peer, <-chan struct{}), over <-chan struct{},
+) error {
 	for {
 		if err := ep.Err(); err != nil {
 			return err
@@ -190,6 +207,8 @@ func (ep *Endpoint) WaitUntil(ctx context.Context, cond func([]router.Peer) bool
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ep.closing:
+		case <-over:
+			return errSessionOver
 		}
 	}
 }

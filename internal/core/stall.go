@@ -98,7 +98,7 @@ func (t *Topic) lookAtStalled() {
 	for _, others := range h.others {
 		names = append(names, others...)
 	}
-	if t.node.uplink == nil {
+	if t.node.line == nil {
 		tell = names
 	}
 	news := !slices.Equal(tell, h.told)
@@ -127,6 +127,13 @@ func (t *Topic) lookAtStalled() {
 	}
 }
 
+// forgetTold has the next tick tell a new session who waits.
+func (h *held) forgetTold() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.told = nil
+}
+
 func (h *held) ownLocked() []string {
 	names := make([]string, 0, len(h.own))
 	for o := range h.own {
@@ -152,7 +159,7 @@ func ownSub(ref any) *Sub {
 func (t *Topic) tellHeld(names []string) {
 	m := wire.Held{Number: t.ID, Publishers: names}
 	frame := func(dst []byte) []byte { return wire.AppendControl(dst, wire.TypeHeld, m) }
-	if up := t.node.uplink; up != nil {
+	if up := t.node.up(); up != nil {
 		up.link.Send(frame)
 		return
 	}
@@ -206,7 +213,7 @@ func (p *peer) heldBy(body []byte) error {
 // watchStall looks at s while publishers wait, or with none when that is over. A member of a group
 // holds one event at a time, which is not what a publisher waits for as long as there are others.
 func (s *Sub) watchStall(now time.Time, publishers []string) {
-	limit := s.Endpoint.node.cfg.Stall
+	limit := s.Endpoint.node.config().Stall
 	taken := s.Box.Sent()
 	s.mu.Lock()
 	honest := len(publishers) == 0 || s.Box.Lag() == 0 || s.busy.Load() > 0 || s.Spec.Group != ""
@@ -242,12 +249,13 @@ type stall struct {
 }
 
 // watchSilence ends the session of an endpoint that owes reports and says nothing at all: its
-// process has stopped. One that lives answers pings, whatever its subscriptions do.
+// process has stopped. One that lives answers pings, whatever its subscriptions do; one whose
+// connection has broken has the time of its window.
 func (t *Topic) watchSilence(p *peer, now time.Time, waited bool) {
-	limit := t.node.cfg.Stall
+	limit := t.node.config().Stall
 	heard := p.link.Heard()
 	t.held.mu.Lock()
-	if !waited || limit <= 0 || p.link.Owed() == 0 {
+	if !waited || limit <= 0 || p.link.Owed() == 0 || !p.link.Connected() {
 		delete(t.held.silent, p)
 		t.held.mu.Unlock()
 		return

@@ -53,8 +53,10 @@ type Sub struct {
 	stopped atomic.Bool   // no handler call may start
 	done    chan struct{} // closed when it has ended and its workers have returned
 
-	busy    atomic.Int32 // handlers that run
-	callers callers      // who made it
+	busy      atomic.Int32 // handlers that run
+	announced atomic.Bool  // a bus elsewhere knows it, or knew it before its session was lost
+	gap       atomic.Bool  // its next event follows a lost session
+	callers   callers      // who made it
 
 	mu       sync.Mutex // guards what follows
 	stall    stall
@@ -84,11 +86,8 @@ func (ep *Endpoint) Subscribe(ctx context.Context, spec Spec, box func(*Sub) Box
 		for range spec.Workers {
 			ep.tasks.startHandler(s.work)
 		}
-		if up := ep.node.uplink; up != nil {
-			err = up.subscribe(ctx, s)
-			if s.hasEnded() { // perhaps before the bus was told that it begins
-				up.unsubscribe(s.ID)
-			}
+		if ep.node.line != nil {
+			err = ep.announce(ctx, s)
 		}
 	}
 	if err != nil {
@@ -159,7 +158,7 @@ func (ep *Endpoint) register(s *Sub) error {
 	if !n.table.Add(s.entry) {
 		return ep.Err()
 	}
-	if s.Spec.Group != "" && n.uplink == nil {
+	if s.Spec.Group != "" && n.line == nil {
 		m := &member{entry: s.entry, own: s, room: 1}
 		t.groupLocked(s.Spec.Group).join(m)
 		s.entry.Ref = m
@@ -189,8 +188,8 @@ func (ep *Endpoint) remove(s *Sub) {
 	if posted {
 		m.quit(t)
 	}
-	if n.uplink != nil {
-		n.uplink.unsubscribe(s.ID)
+	if n.line != nil {
+		n.up().unsubscribe(s.ID)
 	}
 }
 
@@ -270,7 +269,7 @@ func (s *Sub) BacklogLimit() int64 { return s.Endpoint.node.backlogLimit() }
 // Context returns the context for a handler's call, which must call cancel when it has returned.
 // It ends with s, and for a request with its requester.
 func (s *Sub) Context(in *Inbound) (ctx context.Context, cancel func()) {
-	if in == nil {
+	if !in.IsRequest() {
 		return s.ctx, func() {}
 	}
 	return in.Context(s.ctx)

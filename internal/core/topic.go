@@ -247,10 +247,16 @@ func (d *Delivery) Hold(size int64) {
 	}
 }
 
-// Back returns the way back from s to the requester; nil: it is no request.
-func (d *Delivery) Back(s *Sub) *Inbound {
-	if d.Call == nil {
-		return nil
+// Back returns what the event has for s beside its value; nil: nothing.
+func (d *Delivery) Back(s *Sub) (in *Inbound) {
+	if d.Call != nil {
+		in = d.Call.inbound(s)
 	}
-	return d.Call.inbound(s)
+	if !s.gap.Load() || !s.gap.Swap(false) {
+		return in
+	}
+	if in == nil {
+		return &Inbound{gap: s}
+	}
+	return &Inbound{call: in.call, gap: s, of: in, endpoint: in.endpoint, observer: in.observer}
 }

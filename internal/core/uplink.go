@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -40,17 +41,47 @@ func (p *peer) drain() {
 	p.link.Goodbye(wire.Goodbye{})
 }
 
+// ack is an answer of the bus that is awaited.
+type ack struct {
+	sub    *Sub
+	answer chan error // takes one
+}
+
+// announce tells the bus of s, and waits until it counts there.
+func (ep *Endpoint) announce(ctx context.Context, s *Sub) error {
+	for {
+		up, err := ep.session(ctx)
+		if err != nil {
+			return err
+		}
+		err = up.subscribe(ctx, s)
+		if s.hasEnded() { // perhaps before the bus was told that it begins
+			up.unsubscribe(s.ID)
+		}
+		if err != errSessionOver {
+			return err
+		}
+	}
+}
+
 // subscribe announces s to the bus and waits until it counts there.
 func (p *peer) subscribe(ctx context.Context, s *Sub) error {
-	ack := make(chan error, 1)
-	p.mu.Lock()
-	p.acks[s.ID] = ack
-	p.mu.Unlock()
+	a := p.announce(s)
 	defer func() {
 		p.mu.Lock()
 		delete(p.acks, s.ID)
 		p.mu.Unlock()
 	}()
+	refusal, err := wait(ctx, p, s.Endpoint, a.answer)
+	return cmp.Or(err, refusal)
+}
+
+// announce announces s to the bus.
+func (p *peer) announce(s *Sub) *ack {
+	a := &ack{s, make(chan error, 1)}
+	p.mu.Lock()
+	p.acks[s.ID] = a
+	p.mu.Unlock()
 	m := wire.Subscribe{
 		ID: s.ID, Event: s.Spec.Event, From: s.Spec.From, Observe: s.Spec.Observe,
 		Response: s.Spec.Response, Group: s.Spec.Group, DropOldest: s.Spec.Lossy,
@@ -59,18 +90,25 @@ func (p *peer) subscribe(ctx context.Context, s *Sub) error {
 	p.link.Send(func(dst []byte) []byte {
 		return wire.AppendControl(dst, wire.TypeSubscribe, m)
 	})
-	return wait(ctx, p, s.Endpoint, ack)
+	return a
 }
 
-// wait waits for an answer of the bus, the end of ctx or that of the endpoint.
-func wait(ctx context.Context, p *peer, ep *Endpoint, answer <-chan error) error {
+// wait waits for an answer of the bus, the end of ctx, that of the endpoint or of the session.
+func wait[A any](ctx context.Context, p *peer, ep *Endpoint, answer <-chan A) (a A, err error) {
 	select {
-	case err := <-answer:
-		return err
+	case a = <-answer:
+		return a, nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return a, context.Cause(ctx)
 	case <-ep.closing:
-		return ep.Err()
+		return a, ep.Err()
+	case <-p.ended:
+	}
+	select {
+	case a = <-answer: // the last that came
+		return a, nil
+	default:
+		return a, errSessionOver
 	}
 }
 
@@ -86,17 +124,20 @@ func (p *peer) subscriptionAnswered(body []byte) error {
 		return err
 	}
 	p.mu.Lock()
-	ack := p.acks[m.ID]
+	a := p.acks[m.ID]
 	delete(p.acks, m.ID)
 	p.mu.Unlock()
-	if ack == nil {
+	if a == nil {
 		return nil // whoever subscribed has given up
 	}
+	var err error
 	if m.Code != "" {
-		ack <- fault.Errorf(fault.Code(m.Code), "the bus refuses the subscription: %s", m.Message)
-	} else {
-		ack <- nil
+		err = fault.Errorf(fault.Code(m.Code), "the bus refuses the subscription: %s", m.Message)
 	}
+	if a.sub.announced.Swap(err == nil) && err != nil {
+		a.sub.end(err, false) // a new session does not want what the last one did
+	}
+	a.answer <- err
 	return nil
 }
 
@@ -119,6 +160,18 @@ func (p *peer) window(body []byte) error {
 }
 
 // ask asks the bus how many other endpoints would get an event.
+func (ep *Endpoint) ask(ctx context.Context, event string, f *router.Filter) (int, error) {
+	for {
+		up, err := ep.session(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if count, err := up.ask(ctx, ep, event, f); err != errSessionOver {
+			return count, err
+		}
+	}
+}
+
 func (p *peer) ask(ctx context.Context, ep *Endpoint, event string, f *router.Filter) (int, error) {
 	p.node.mu.Lock()
 	id := p.node.nextLocked()
@@ -134,14 +187,8 @@ func (p *peer) ask(ctx context.Context, ep *Endpoint, event string, f *router.Fi
 	}()
 	m := wire.Ask{ID: id, Event: event, HasTo: f.HasTo, To: f.To, Except: f.Except}
 	p.link.Send(func(dst []byte) []byte { return wire.AppendControl(dst, wire.TypeAsk, m) })
-	select {
-	case n := <-count:
-		return int(n), nil
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	case <-ep.closing:
-		return 0, ep.Err()
-	}
+	n, err := wait(ctx, p, ep, count)
+	return int(n), err
 }
 
 func (p *peer) askAnswered(body []byte) error {

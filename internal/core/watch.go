@@ -13,6 +13,7 @@ type State struct {
 	Connected bool
 	Resumes   uint64 // connections that were broken and resumed
 	Restarts  uint64 // sessions that were lost and begun anew
+	Lost      uint64 // events that a lost session had accepted and the bus has not confirmed
 	Err       error  // why it is not connected
 }
 
@@ -40,21 +41,41 @@ func WatchPeers[V any](ctx context.Context, ep *Endpoint, convert func([]router.
 // closes after the last one, or when ctx ends.
 func (ep *Endpoint) WatchState(ctx context.Context) <-chan State {
 	states := make(chan State, 1)
-	if err := ep.Err(); err != nil {
-		states <- State{Err: err}
+	state, changed := ep.look()
+	states <- state
+	if ep.Err() != nil {
 		close(states)
 		return states
 	}
-	states <- State{Connected: true}
 	ep.tasks.start(func() {
 		defer close(states)
-		select {
-		case <-ep.closing:
-			replace(states, State{Err: ep.Err()})
-		case <-ctx.Done():
+		for {
+			select {
+			case <-changed:
+			case <-ep.closing:
+				state, _ = ep.look()
+				replace(states, state)
+				return
+			case <-ctx.Done():
+				return
+			}
+			state, changed = ep.look()
+			replace(states, state)
 		}
 	})
 	return states
+}
+
+// look returns the endpoint's state, and a channel that is closed when it changes but for its end.
+func (ep *Endpoint) look() (state State, changed <-chan struct{}) {
+	state.Connected = true
+	if l := ep.node.line; l != nil {
+		state, changed = l.look()
+	}
+	if err := ep.Err(); err != nil {
+		state.Connected, state.Err = false, err
+	}
+	return state, changed
 }
 
 // replace puts v into a channel with room for one, in place of what nobody has taken. The caller

@@ -8,23 +8,30 @@ import (
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
-// What was taken is reported when one of these is reached, or with whatever else is written.
+// What was taken and received is reported when one of these is reached, or with whatever else is
+// written.
 const (
 	ackEvents = 256
 	ackBytes  = 32 << 10
 	ackDelay  = 3 * time.Millisecond
 )
 
-// acks collects what was taken until it is worth a report.
+// acks collects what is to be reported until it is worth it: events that were taken, which opens
+// windows, and the frames that were received, which the peer then need not keep for a resume.
 type acks struct {
-	due func() // asks the writer to report; never called under mu
+	due      func() // asks the writer to report; never called under mu
+	confirms bool   // the peer keeps what is not confirmed
 
-	mu    sync.Mutex // guards what follows
-	taken wire.Ranges
-	bytes int64
-	urged bool        // a report is due
-	ended bool        // nothing is reported any more
-	timer *time.Timer // runs while something is collected
+	mu        sync.Mutex // guards what follows
+	taken     wire.Ranges
+	bytes     int64       // taken
+	position  uint64      // how many numbered frames have arrived
+	confirmed uint64      // how many of them were confirmed
+	arrived   int         // bytes that were not
+	urged     bool        // a report is due
+	ended     bool        // nothing is reported any more
+	timer     *time.Timer // runs while something is collected
+	armed     bool        // it has not fired since the last report
 }
 
 // add records that an event was taken everywhere on this side.
@@ -34,13 +41,33 @@ func (a *acks) add(f *window.Flight) {
 		a.mu.Unlock()
 		return
 	}
-	first := a.taken.Len() == 0
 	a.taken.Add(f.Slot)
 	a.bytes += f.Size
-	urge := !a.urged && (f.Prompt || a.taken.Len() >= ackEvents || a.bytes >= ackBytes)
-	if urge {
+	a.collected(f.Prompt || a.taken.Len() >= ackEvents || a.bytes >= ackBytes) // unlocks
+}
+
+// received records that so many numbered frames have arrived up to now, with a record of that size.
+func (a *acks) received(position uint64, size int) {
+	if !a.confirms {
+		return
+	}
+	a.mu.Lock()
+	if a.ended {
+		a.mu.Unlock()
+		return
+	}
+	a.position = position
+	a.arrived += size
+	a.collected(a.arrived >= ackBytes) // unlocks
+}
+
+// collected sees to it that what was collected is reported, at once or in time; it unlocks.
+func (a *acks) collected(now bool) {
+	urge := now && !a.urged
+	switch {
+	case urge:
 		a.urged = true
-	} else if first {
+	case !a.urged && !a.armed:
 		a.arm()
 	}
 	a.mu.Unlock()
@@ -50,6 +77,7 @@ func (a *acks) add(f *window.Flight) {
 }
 
 func (a *acks) arm() {
+	a.armed = true
 	if a.timer == nil {
 		a.timer = time.AfterFunc(ackDelay, a.urge)
 		return
@@ -57,9 +85,11 @@ func (a *acks) arm() {
 	a.timer.Reset(ackDelay)
 }
 
+// urge is the timer's function. What it was to see to may have been reported with something else.
 func (a *acks) urge() {
 	a.mu.Lock()
-	urge := !a.urged && a.taken.Len() > 0
+	a.armed = false
+	urge := !a.urged && !a.ended && a.somethingLocked()
 	a.urged = a.urged || urge
 	a.mu.Unlock()
 	if urge {
@@ -67,20 +97,28 @@ func (a *acks) urge() {
 	}
 }
 
+func (a *acks) somethingLocked() bool { return a.taken.Len() > 0 || a.position > a.confirmed }
+
 // report appends a report to c, if there is something to ride on or it is due, and returns the
 // chunk, which may be a new one. What does not fit into it is due.
 func (a *acks) report(c *chunk) *chunk {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.taken.Len() == 0 || c == nil && !a.urged || c != nil && c.goodbye {
+	if !a.somethingLocked() || c == nil && !a.urged || c != nil && c.goodbye {
 		return c
 	}
 	if c == nil {
 		c = newChunk()
 	}
-	c.buf = wire.AppendTaken(c.buf, &a.taken)
-	c.frames++
-	a.bytes, a.urged = 0, a.taken.Len() > 0
+	if a.position > a.confirmed {
+		c.buf = wire.AppendUvarints(c.buf, wire.TypeConfirm, a.position)
+		a.confirmed, a.arrived = a.position, 0
+	}
+	if a.taken.Len() > 0 {
+		c.buf = wire.AppendTaken(c.buf, &a.taken)
+		c.frames++
+	}
+	a.bytes, a.urged, a.armed = 0, a.taken.Len() > 0, false
 	return c
 }
 

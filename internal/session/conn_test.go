@@ -43,6 +43,7 @@ type pipe struct {
 	step  int  // the most bytes of a Read; 0: nobody reads
 	ended bool // the writing side has closed
 	cut   bool // the reading side has closed
+	fuse  int  // it is cut when one byte less has been written; 0: it is not
 
 	log    []byte // all that was written
 	writes int    // calls of Write
@@ -84,6 +85,12 @@ func (p *pipe) write(b []byte) (n int, err error) {
 			return n, io.ErrClosedPipe
 		}
 		part := b[n:min(len(b), n+p.size-len(p.buf))]
+		if p.fuse > 0 {
+			part = part[:min(len(part), p.fuse)]
+			if p.fuse -= len(part); p.fuse == 0 {
+				p.cut = true
+			}
+		}
 		p.buf = append(p.buf, part...)
 		p.log = append(p.log, part...)
 		n += len(part)
@@ -134,9 +141,11 @@ type side struct {
 	answer bool                   // a Goodbye is answered
 	pull   func(dst []byte) ([]byte, uint64)
 
-	mu      sync.Mutex // guards what follows
-	frames  []wire.Frame
-	goodbye []wire.Goodbye
+	mu       sync.Mutex // guards what follows
+	frames   []wire.Frame
+	goodbye  []wire.Goodbye
+	silences int
+	ends     []ended
 }
 
 func (s *side) Frame(f wire.Frame) error {
@@ -211,14 +220,36 @@ func (s *side) in() *pipe { return s.conn.(*end).in }
 
 // newSide returns a Link that does not run yet.
 func newSide(conn io.ReadWriteCloser) *side {
+	return newSideWith(conn, Options{MaxFrame: testFrame, Limit: testLimit})
+}
+
+func newSideWith(conn io.ReadWriteCloser, opt Options) *side {
 	s := &side{conn: conn, answer: true, done: make(chan struct{})}
-	s.link = New(conn, s, testFrame, testLimit)
+	s.link = New(s, opt)
 	return s
 }
 
 func (s *side) run() {
-	s.err = s.link.Run()
+	s.err = s.link.Carry(s.conn, Start{})
 	close(s.done)
+}
+
+func (s *side) Silent(time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silences++
+}
+
+func (s *side) Ended(err error, lost int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends = append(s.ends, ended{err, lost})
+}
+
+// ended is what a Link has said of its end.
+type ended struct {
+	err  error
+	lost int
 }
 
 // linked calls test with two links to each other, in a bubble of its own, and kills what is left of

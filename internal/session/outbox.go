@@ -1,6 +1,8 @@
 package session
 
 import (
+	"encoding/binary"
+	"slices"
 	"sync"
 
 	"github.com/lahja-go/lahja/internal/window"
@@ -11,10 +13,17 @@ import (
 type chunk struct {
 	buf     []byte
 	frames  uint64           // numbered ones
+	events  int              // of them
 	calls   []uint64         // the requests in it
 	void    []*window.Flight // of requests that were withdrawn; their bytes are still here
 	goodbye bool             // it holds the last numbered frame
+
+	first   uint64 // the position of its first numbered frame, once it has one
+	writing bool   // the writer has it; guarded by outbox.mu
 }
+
+// end is the position of the frame that follows it.
+func (c *chunk) end() uint64 { return c.first + c.frames }
 
 // place is where a request is in the queue.
 type place struct {
@@ -33,19 +42,28 @@ func newChunk() *chunk {
 
 // recycle keeps c's memory for others, unless a large frame has made it unusually big.
 func (c *chunk) recycle() {
-	for _, f := range c.void {
-		f.Drop()
-	}
-	c.frames, c.calls, c.void, c.goodbye = 0, c.calls[:0], nil, false
+	c.letGo()
+	c.frames, c.events, c.calls, c.goodbye = 0, 0, c.calls[:0], false
 	if cap(c.buf) <= 2*wire.RecordBody {
 		chunks.Put(c)
 	}
 }
 
+// letGo lets go of requests that were withdrawn, when their bytes have been written.
+func (c *chunk) letGo() {
+	for _, f := range c.void {
+		f.Drop()
+	}
+	c.void = nil
+}
+
 func (c *chunk) empty() bool { return len(c.buf) == wire.HeaderSize }
 
-// fill is how far a chunk is filled: what is left of a record is for a report that rides on it.
-const fill = wire.HeaderSize + wire.RecordBody - wire.MaxTaken
+// fill is how far a chunk is filled: what is left of a record is for reports that ride on it.
+const (
+	fill       = wire.HeaderSize + wire.RecordBody - wire.MaxTaken - maxConfirm
+	maxConfirm = wire.FrameHeader + binary.MaxVarintLen64
+)
 
 // outbox is what waits to be written to a connection: one queue, in the order of events, and a
 // few frames that may go ahead of it. Nobody who appends to it waits; what bounds it are the
@@ -59,6 +77,12 @@ type outbox struct {
 	known  map[uint64]struct{} // the numbers of the names that the peer was told
 	calls  map[uint64]place    // the requests in queue, by the sender's numbers
 	sealed bool                // nothing more is accepted
+
+	keep      bool     // what is written is kept until the peer confirms it
+	kept      []*chunk // in the order of their positions
+	keptSize  int64    // bytes in kept
+	position  uint64   // of the next numbered frame to be written
+	confirmed uint64   // how many numbered frames the peer has confirmed
 }
 
 // tailLocked returns the chunk of queue to which a frame of about size bytes is to be appended.
@@ -109,6 +133,84 @@ func (o *outbox) next() *chunk {
 	return c
 }
 
+// number gives c, which is to be written now, its position.
+func (o *outbox) number(c *chunk) {
+	o.mu.Lock()
+	c.first = o.position
+	o.position += c.frames
+	c.writing = true
+	if o.keep && c.frames > 0 {
+		o.kept = append(o.kept, c)
+		o.keptSize += int64(len(c.buf))
+	}
+	o.mu.Unlock()
+	wire.PutHeader(c.buf, c.buf[wire.HeaderSize:], c.first)
+}
+
+// written takes c back from the writer.
+func (o *outbox) written(c *chunk) {
+	c.letGo()
+	o.mu.Lock()
+	c.writing = false
+	kept := o.keep && c.frames > 0 && c.end() > o.confirmed
+	o.mu.Unlock()
+	if !kept {
+		c.recycle()
+	}
+}
+
+// confirm lets go of what was kept below position; false: that was never written.
+func (o *outbox) confirm(position uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if position > o.position {
+		return false
+	}
+	o.confirmed = max(o.confirmed, position) // what is written again confirms less than was confirmed since
+	for len(o.kept) > 0 && o.kept[0].end() <= o.confirmed {
+		c := pop(&o.kept)
+		o.keptSize -= int64(len(c.buf))
+		if !c.writing {
+			c.recycle() // it has let go of all that it held
+		}
+	}
+	return true
+}
+
+// has reports whether the outbox can go on from a position: the end of a record of which all that
+// follows is kept.
+func (o *outbox) has(position uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.hasLocked(position)
+}
+
+func (o *outbox) hasLocked(position uint64) bool {
+	return position == o.position ||
+		slices.ContainsFunc(o.kept, func(c *chunk) bool { return c.first == position })
+}
+
+// rewind returns what is to be written again to a peer that has received so much. There is no
+// writer at that time.
+func (o *outbox) rewind(position uint64) (again []*chunk, known bool) {
+	o.mu.Lock()
+	known = o.hasLocked(position)
+	for _, c := range o.kept {
+		c.writing = false
+	}
+	o.mu.Unlock()
+	if !known {
+		return nil, false
+	}
+	o.confirm(position)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.kept {
+		c.writing = true
+	}
+	return slices.Clone(o.kept), true
+}
+
 // withdraw makes a request that is still queued a frame that says nothing. What it takes is given
 // back when that has been written.
 func (o *outbox) withdraw(call uint64) {
@@ -121,6 +223,7 @@ func (o *outbox) withdraw(call uint64) {
 	delete(o.calls, call)
 	p.chunk.buf[p.at] = byte(wire.TypeVoid)
 	p.chunk.frames--
+	p.chunk.events--
 	p.chunk.void = append(p.chunk.void, o.slots.take(p.slot))
 }
 
@@ -149,20 +252,26 @@ func (o *outbox) isSealed() bool {
 	return o.sealed
 }
 
-// close refuses further frames and lets go of everything.
-func (o *outbox) close() {
+// close refuses further frames and lets go of everything. It returns how many events there were of
+// which it is not known that they arrived: where that is not confirmed, those that were not taken.
+func (o *outbox) close() (lost int) {
 	o.mu.Lock()
 	o.sealed = true
-	queue := o.queue
-	o.urgent, o.queue, o.size = nil, nil, 0
+	left := slices.Concat(o.kept, o.queue)
+	o.urgent, o.queue, o.kept, o.size, o.keptSize = nil, nil, nil, 0, 0
 	flights := o.slots.clear()
 	o.mu.Unlock()
-	for _, c := range queue {
+	for _, c := range left {
+		lost += c.events
 		c.recycle()
+	}
+	if !o.keep {
+		lost = len(flights)
 	}
 	for _, f := range flights {
 		f.Drop()
 	}
+	return lost
 }
 
 // slots numbers the events that were sent and are not yet taken. Numbers are given in a circle, so

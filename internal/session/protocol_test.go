@@ -76,7 +76,7 @@ func TestMistakes(t *testing.T) {
 			a.answer = false
 			a.handle = func(f wire.Frame) error {
 				if string(f.Body) == "bad" {
-					return &ProtocolError{"a bad word"}
+					return &ProtocolError{Reason: "a bad word"}
 				}
 				return nil
 			}

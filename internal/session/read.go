@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -32,7 +33,7 @@ func (r *reader) record() (wire.Header, []byte, error) {
 	}
 	h, err := wire.ParseHeader(r.buf[r.start:r.end], r.limit)
 	if err != nil {
-		return h, nil, &ProtocolError{err.Error()}
+		return h, nil, &ProtocolError{err.Error(), errors.Is(err, wire.ErrHeader)}
 	}
 	if err := r.fill(wire.HeaderSize + h.Length); err != nil {
 		return h, nil, err
@@ -40,7 +41,7 @@ func (r *reader) record() (wire.Header, []byte, error) {
 	body := r.buf[r.start+wire.HeaderSize : r.start+wire.HeaderSize+h.Length]
 	r.start += wire.HeaderSize + h.Length
 	if err := h.CheckBody(body); err != nil {
-		return h, nil, &ProtocolError{err.Error()}
+		return h, nil, &ProtocolError{err.Error(), true}
 	}
 	return h, body, nil
 }
@@ -102,66 +103,91 @@ func readError(err error, have int) error {
 	return fmt.Errorf("reading: %w", err)
 }
 
-// read handles what arrives until the link ends.
-func (l *Link) read() error {
-	r := reader{
-		conn:  l.conn,
-		buf:   make([]byte, readMin),
-		limit: wire.RecordBody + l.maxFrame,
-	}
-	var received uint64 // numbered frames
+// read handles what arrives until the connection ends. A record counts when it was handled as a
+// whole.
+func (c *carrier) read() error {
+	l := c.link
+	r := reader{conn: c, buf: make([]byte, readMin), limit: wire.RecordBody + l.opt.MaxFrame}
 	for {
 		h, body, err := r.record()
 		if err != nil {
 			return err
 		}
 		l.records.Add(1)
-		if h.First != received {
+		if h.First != l.received {
 			return &ProtocolError{fmt.Sprintf("a record at position %d, where %d was due",
-				h.First, received)}
+				h.First, l.received), true}
 		}
+		size := len(body)
 		for len(body) > 0 {
 			var f wire.Frame
-			if f, body, err = wire.Next(body, l.maxFrame); err != nil {
-				return &ProtocolError{err.Error()}
+			if f, body, err = wire.Next(body, l.opt.MaxFrame); err != nil {
+				return &ProtocolError{err.Error(), false}
 			}
-			if f.Type.Numbered() {
-				received++
-				if l.left {
-					return &ProtocolError{"a frame after the goodbye"}
-				}
-			}
-			if err := l.frame(f); err != nil {
+			if err := c.handle(f); err != nil {
 				return err
 			}
+		}
+		if h.First != l.received {
+			l.acks.received(l.received, size)
 		}
 	}
 }
 
+// handle handles one frame.
+func (c *carrier) handle(f wire.Frame) error {
+	if f.Type.Numbered() {
+		c.link.received++
+		if c.link.left {
+			return &ProtocolError{"a frame after the goodbye", false}
+		}
+	}
+	return c.frame(f)
+}
+
 // frame handles what concerns the link alone, and passes on the rest.
-func (l *Link) frame(f wire.Frame) error {
+func (c *carrier) frame(f wire.Frame) error {
+	l := c.link
 	switch f.Type {
 	case wire.TypeTaken:
 		return l.settle(f.Body)
 	case wire.TypeGoodbye:
 		var g wire.Goodbye
 		if err := wire.ParseControl(f.Body, &g); err != nil {
-			return &ProtocolError{err.Error()}
+			return &ProtocolError{err.Error(), false}
 		}
 		l.left = true
 		l.handler.Goodbye(g)
-		l.said(&l.heardBye)
+		c.said(&l.heardBye)
 		return nil
-	case wire.TypeConfirm, wire.TypePong, wire.TypeVoid:
+	case wire.TypeConfirm:
+		return l.confirmed(f.Body)
+	case wire.TypePong:
+		l.signed()
+		return nil
+	case wire.TypeVoid:
 		return nil
 	case wire.TypePing:
 		l.pong.Store(true)
 		l.nudge()
 		return nil
 	case wire.TypeHello, wire.TypeWelcome, wire.TypeRefusal:
-		return &ProtocolError{"a second handshake"}
+		return &ProtocolError{"a second handshake", false}
 	}
 	return l.handler.Frame(f)
+}
+
+// confirmed lets go of what the peer has received.
+func (l *Link) confirmed(body []byte) error {
+	var position uint64
+	err := wire.Uvarints(body, &position)
+	if err == nil && !l.out.confirm(position) {
+		err = fmt.Errorf("it confirms %d frames, which is more than were sent", position)
+	}
+	if err != nil {
+		return &ProtocolError{err.Error(), false}
+	}
+	return nil
 }
 
 // settle lets go of the events that the peer has taken.
@@ -183,7 +209,7 @@ func (l *Link) settle(body []byte) error {
 		f.Drop()
 	}
 	if err != nil {
-		return &ProtocolError{err.Error()}
+		return &ProtocolError{err.Error(), false}
 	}
 	return nil
 }

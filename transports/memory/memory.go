@@ -32,7 +32,7 @@ type Transport struct {
 	listener *listener // nil: nobody listens
 }
 
-var _ lahja.Transport = (*Transport)(nil)
+var _ lahja.Redialer = (*Transport)(nil)
 
 // New makes a new place, where nobody listens yet.
 func New() *Transport {
@@ -63,6 +63,9 @@ func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
 	l.dropIfClosed()
 	return dialled, nil
 }
+
+// Redials implements [lahja.Redialer]: a place in memory can be dialled again.
+func (t *Transport) Redials() bool { return true }
 
 // Listen makes this the place's Listener. A place has one at a time: while it is open a second
 // Listen fails, with an error that matches [syscall.EADDRINUSE].

@@ -25,7 +25,7 @@ type Transport struct {
 	options options
 }
 
-var _ lahja.Transport = (*Transport)(nil)
+var _ lahja.Redialer = (*Transport)(nil)
 
 type options struct {
 	insecure bool
@@ -65,6 +65,9 @@ func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
 	}
 	return newConn(c.(*net.TCPConn)), nil
 }
+
+// Redials implements [lahja.Redialer]: an address can be dialled again.
+func (t *Transport) Redials() bool { return true }
 
 // Listen accepts connections at the address. Unless [Insecure] was given it refuses every address
 // but those of the loopback interface, before it takes the port; an empty host is such an address,

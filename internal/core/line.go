@@ -1,0 +1,129 @@
+package core
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lahja-go/lahja/internal/fault"
+)
+
+// line is how an endpoint stays attached to a bus elsewhere: by a session, and by another one when
+// that is lost.
+//
+//	connected ──the connection breaks──▶ broken ──the session is lost──▶ lost
+//	    ▲                                  │                               │
+//	    ├────────────── resumed ───────────┘                               │
+//	    └──── restored: what the endpoint has, another session knows ──────┘
+//
+// It ends with the endpoint, and the endpoint with it when there is nothing to go on with: the bus
+// has said goodbye or refuses the endpoint, or the transport cannot dial again.
+type line struct {
+	dial    Dial
+	redials bool                 // a connection that breaks is made anew
+	current atomic.Pointer[peer] // the session; one that is lost until the next is restored
+	coming  atomic.Pointer[peer] // the one that was begun last
+
+	mu      sync.Mutex // guards what follows
+	state   State
+	changed chan struct{} // closed at the next change; nil: nobody waits
+}
+
+// up is the link to the bus; nil on the bus itself.
+func (n *Node) up() *peer {
+	if n.line == nil {
+		return nil
+	}
+	return n.line.current.Load()
+}
+
+// change changes the state and wakes who waits for that.
+func (l *line) change(f func(*State)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f(&l.state)
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
+}
+
+// look returns the state, and a channel that is closed when it or the session changes.
+func (l *line) look() (State, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.changed == nil {
+		l.changed = make(chan struct{})
+	}
+	return l.state, l.changed
+}
+
+// lose marks a session as lost: calls wait for the next.
+func (l *line) lose(p *peer, why error, events int) {
+	l.change(func(s *State) {
+		p.lost.Store(true)
+		s.Connected, s.Err = false, why
+		s.Lost += uint64(events)
+	})
+}
+
+// install has calls go on with a session that is restored.
+func (l *line) install(p *peer) {
+	l.change(func(s *State) {
+		if p.lost.Load() {
+			return
+		}
+		l.current.Store(p)
+		s.Connected, s.Err = true, nil
+		s.Restarts++
+	})
+}
+
+// session returns the link to the bus, and waits for one if the session is lost; nil on the bus.
+func (ep *Endpoint) session(ctx context.Context) (*peer, error) {
+	for {
+		up := ep.node.up()
+		if up == nil || !up.lost.Load() {
+			return up, nil
+		}
+		_, changed := ep.node.line.look()
+		if ep.node.up() != up {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-ep.closing:
+			return nil, ep.Err()
+		}
+	}
+}
+
+// errSessionOver is why something was not sent: it can be sent again by the next session.
+var errSessionOver = fault.Errorf(fault.SessionLost, "the session is lost")
+
+// SessionOver reports whether err is that what was to be sent has met the end of its session.
+func SessionOver(err error) bool { return err == errSessionOver }
+
+// backoff is how long attempts to connect are apart: at once first, then twice as long each time,
+// and by chance somewhat less, so that many who lost the same bus do not come back at once.
+type backoff struct{ last time.Duration }
+
+const (
+	firstPause = 20 * time.Millisecond
+	longest    = 2 * time.Second
+)
+
+// wait waits for the next attempt, or until ctx ends.
+func (b *backoff) wait(ctx context.Context) {
+	b.last = min(max(firstPause, 2*b.last), longest)
+	timer := time.NewTimer(b.last/2 + rand.N(b.last/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,99 @@
+package core
+
+import (
+	"cmp"
+	"log/slog"
+	"slices"
+
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// interrupted notes that the session is lost: each subscription has a gap, and the windows that the
+// bus had granted are no more.
+func (ep *Endpoint) interrupted() {
+	for _, s := range ep.openSubs() {
+		s.gap.Store(true)
+	}
+	n := ep.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range n.topics {
+		t.Pool.SetLimit(0)
+		t.held.forgetTold()
+	}
+}
+
+// restore tells the bus in a new session what the endpoint has: its subscriptions, and what it has
+// retained. Calls wait until that is done.
+func (n *Node) restore(ep *Endpoint, p *peer) {
+	announced := ep.announceAll(p)
+	if !n.retainAll(ep, p) {
+		return // the session has ended, or the endpoint has
+	}
+	n.line.install(p)
+	for _, s := range announced {
+		if s.hasEnded() { // perhaps before it could tell this session
+			p.unsubscribe(s.ID)
+		}
+	}
+}
+
+// announceAll announces the subscriptions that had been announced to the session before. Others
+// are about to be by those who make them.
+func (ep *Endpoint) announceAll(p *peer) (announced []*Sub) {
+	for _, s := range ep.openSubs() {
+		if s.announced.Load() && !s.hasEnded() {
+			announced = append(announced, s)
+		}
+	}
+	slices.SortFunc(announced, func(a, b *Sub) int { return cmp.Compare(a.ID, b.ID) })
+	for _, s := range announced {
+		p.announce(s)
+	}
+	return announced
+}
+
+// retainAll sends what the endpoint has retained.
+func (n *Node) retainAll(ep *Endpoint, p *peer) bool {
+	n.mu.Lock()
+	topics := make([]*Topic, 0, len(n.topics))
+	for _, t := range n.topics {
+		topics = append(topics, t)
+	}
+	n.mu.Unlock()
+	for _, t := range topics {
+		for _, e := range t.kept.of(ep.name) {
+			if !n.retainAgain(ep, p, t, e) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (n *Node) retainAgain(ep *Endpoint, p *peer, t *Topic, kept keptValue) bool {
+	payload, err := kept.body.Payload()
+	if err != nil {
+		slog.Error("lahja: an event that was retained cannot be encoded", "event", t.Name,
+			"key", kept.key, "error", err)
+		return true
+	}
+	o, err := ep.Outlet(t.Name)
+	if err != nil {
+		return false
+	}
+	size := int64(len(payload)) + window.Overhead
+	if o.Account.Acquire(n.life, size) != nil {
+		return false
+	}
+	f := window.NewFlight(o.Account, size, 0, o.Account.Prompt())
+	defer f.Drop()
+	d := Delivery{Key: kept.key}
+	e := wire.Event{Name: t.ID, Flags: wire.FlagRetain, Payload: payload}
+	if f.Prompt {
+		e.Flags |= wire.FlagPrompt
+	}
+	d.mark(&e)
+	return p.link.Event(&e, f, wire.Name{Number: t.ID, Name: t.Name})
+}

@@ -1,0 +1,93 @@
+package session
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// beating are the options of links that look for signs of life.
+var beating = Options{
+	MaxFrame: testFrame, Limit: testLimit, Window: time.Minute, Heartbeat: 5 * time.Second,
+}
+
+// A connection over which nothing is to be said lives on, at the cost of a question and an answer
+// a heartbeat.
+func TestHeartbeatIdle(t *testing.T) {
+	coupled(t, beating, func(t *testing.T, c *couple) {
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		for _, p := range []*pipe{c.x.in, c.x.out} {
+			if most := int(2 * time.Hour / beating.Heartbeat); p.writes > most || p.writes < most/4 {
+				t.Errorf("%d writes in an hour", p.writes)
+			}
+		}
+		c.a.say("there")
+		synctest.Wait()
+		if got := c.b.words(); len(got) != 1 || c.a.silences+c.b.silences > 0 {
+			t.Errorf("arrived: %q; %d and %d silences", got, c.a.silences, c.b.silences)
+		}
+	})
+}
+
+// A wire that swallows everything is found by both sides within twice the heartbeat; the dialling
+// side gives it up, the other keeps it for the time of its window.
+func TestHeartbeatSilence(t *testing.T) {
+	for _, quiet := range []time.Duration{0, time.Second, 4*time.Second + 999*time.Millisecond} {
+		coupled(t, beating, func(t *testing.T, c *couple) {
+			time.Sleep(quiet)
+			c.a.say("last")
+			c.b.say("last")
+			synctest.Wait()
+			c.x.in.reads(0)
+			c.y.in.reads(0)
+			begin := time.Now()
+			err := <-c.carried
+			c.running--
+			if took := time.Since(begin); !errors.Is(err, ErrSilent) || took > 2*beating.Heartbeat {
+				t.Errorf("after %v: %v", took, err)
+			}
+			synctest.Wait()
+			if c.a.silences != 1 || c.b.silences != 1 {
+				t.Errorf("%d and %d silences", c.a.silences, c.b.silences)
+			}
+			c.resume(t, roomy)
+			c.b.say("on")
+			time.Sleep(10 * beating.Heartbeat)
+			if got := c.a.words(); !slices.Equal(got, []string{"last", "on"}) {
+				t.Errorf("arrived: %q", got)
+			}
+		})
+	}
+}
+
+// The accepting side ends the session of one who stays silent when its window is over, and not of
+// one who speaks again before.
+func TestHeartbeatPatience(t *testing.T) {
+	for _, speaks := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			x, y := duplex(roomy)
+			b := newSideWith(x, beating)
+			go b.run()
+			begin := time.Now()
+			if speaks {
+				time.Sleep(2*beating.Heartbeat + beating.Window - 1)
+				y.Write(record(0, word("late")(nil)))
+			}
+			<-b.link.Over()
+			want := 2*beating.Heartbeat + beating.Window
+			if speaks {
+				want += want - 1
+			}
+			if took := time.Since(begin); took != want || b.ends[0].err != ErrLapsed {
+				t.Errorf("speaks: %v: after %v of %v: %v", speaks, took, want, b.ends[0].err)
+			}
+			if want := 1; b.silences < want || speaks && b.silences != 2 {
+				t.Errorf("speaks: %v: %d silences", speaks, b.silences)
+			}
+			<-b.done
+		})
+	}
+}

@@ -1,0 +1,154 @@
+package session
+
+import (
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// Event queues e, and reports false when the link takes nothing more. The link holds flight until
+// the peer reports that the event was taken, or the link has ended. names are told to the peer
+// before, where it does not know them.
+func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) (queued bool) {
+	o := &l.out
+	o.mu.Lock()
+	if o.sealed {
+		o.mu.Unlock()
+		return false
+	}
+	for _, n := range names {
+		o.nameLocked(n)
+	}
+	flight.Hold()
+	e.Slot = o.slots.put(flight, e.Name)
+	c := o.tailLocked(&o.queue, len(e.Payload)+64)
+	before := len(c.buf)
+	c.buf = wire.AppendEvent(c.buf, e)
+	c.frames++
+	c.events++
+	if e.Flags&wire.FlagRequest != 0 {
+		c.calls = append(c.calls, e.Call)
+		o.calls[e.Call] = place{c, before, e.Slot}
+	}
+	o.size += int64(len(c.buf) - before)
+	l.unlockAndWrite()
+	return true
+}
+
+// Withdraw takes a request back that is still queued, as if it had never been sent.
+func (l *Link) Withdraw(call uint64) { l.out.withdraw(call) }
+
+// Send queues one numbered frame behind the events.
+func (l *Link) Send(frame func(dst []byte) []byte) {
+	l.out.mu.Lock()
+	if l.out.sealed {
+		l.out.mu.Unlock()
+		return
+	}
+	l.out.appendLocked(l.out.tailLocked(&l.out.queue, wire.FrameHeader), frame)
+	l.unlockAndWrite()
+}
+
+// SendAhead queues one numbered frame that goes ahead of the events.
+func (l *Link) SendAhead(frame func(dst []byte) []byte) {
+	l.out.mu.Lock()
+	if l.out.sealed {
+		l.out.mu.Unlock()
+		return
+	}
+	l.out.appendLocked(l.out.tailLocked(&l.out.urgent, wire.FrameHeader), frame)
+	l.unlockAndWrite()
+}
+
+// Retire tells the peer, if it knows it, that the name behind a number is used no more.
+func (l *Link) Retire(number uint64) {
+	o := &l.out
+	o.mu.Lock()
+	_, known := o.known[number]
+	if !known || o.sealed {
+		o.mu.Unlock()
+		return
+	}
+	delete(o.known, number)
+	o.appendLocked(o.tailLocked(&o.queue, 4*wire.FrameHeader), func(dst []byte) []byte {
+		return wire.AppendName(dst, wire.Name{Number: number})
+	})
+	l.unlockAndWrite()
+}
+
+// Goodbye queues the last frame. The link ends when the peer has answered with its own.
+func (l *Link) Goodbye(g wire.Goodbye) {
+	o := &l.out
+	o.mu.Lock()
+	if o.sealed {
+		o.mu.Unlock()
+		return
+	}
+	o.sealed = true
+	c := o.tailLocked(&o.queue, len(g.Code)+len(g.Message)+64)
+	o.appendLocked(c, func(dst []byte) []byte {
+		return wire.AppendControl(dst, wire.TypeGoodbye, g)
+	})
+	c.goodbye = true
+	l.unlockAndWrite()
+}
+
+func (l *Link) unlockAndWrite() {
+	over := l.out.size+l.out.keptSize > l.opt.Limit
+	l.out.mu.Unlock()
+	if over {
+		l.Kill(ErrOverflow)
+	}
+	l.nudge()
+}
+
+// Took reports to the peer that everyone here has taken the event behind f.
+func (l *Link) Took(f *window.Flight) { l.acks.add(f) }
+
+// Ping asks the peer for a sign of life, which Heard counts.
+func (l *Link) Ping() {
+	l.ping.Store(true)
+	l.nudge()
+}
+
+// Heard counts what has arrived, in records.
+func (l *Link) Heard() uint64 { return l.records.Load() }
+
+// Owed is the number of events that the peer has not yet reported as taken.
+func (l *Link) Owed() int {
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	return len(l.out.slots.table) - l.out.slots.free
+}
+
+// OwedBytes is the size of those events, by the numbers of their names.
+func (l *Link) OwedBytes() map[uint64]int64 {
+	owed := map[uint64]int64{}
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	for i := range l.out.slots.table {
+		if s := &l.out.slots.table[i]; s.flight != nil {
+			owed[s.name] += s.flight.Size
+		}
+	}
+	return owed
+}
+
+// Poke asks the writer to call the handler's Pull.
+func (l *Link) Poke() {
+	l.poke.Store(true)
+	l.nudge()
+}
+
+func (l *Link) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Backlog is the number of bytes that wait to be written.
+func (l *Link) Backlog() int64 {
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	return l.out.size
+}
