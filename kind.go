@@ -292,10 +292,14 @@ func (o *outlet[T]) publishWaiting(
 			body = &letter[T]{o.kind, value, bytes.Clone(payload)}
 		}
 		return body
-	}, func() {
+	}, func() error {
+		if err := p.SendUp(payload); err != nil {
+			return err
+		}
 		o.push(value, &p)
 		if encoded {
 			p.Send(payload, o.kind)
 		}
+		return nil
 	})
 }

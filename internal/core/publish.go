@@ -54,6 +54,7 @@ func (b *Broadcast) check() error {
 //
 //	err := outlet.Begin(...)        whether anyone can get it
 //	err = p.Admit(...)              the only step that waits
+//	err = p.SendUp(payload)         to the bus, if that is elsewhere
 //	push to p.Route.Groups of the event's own Go type
 //	p.Send(payload)                 everyone else
 //	p.End()
@@ -144,14 +145,11 @@ func (p *Publication) Waits(encoded bool) bool {
 	return encoded || len(p.Route.posts) > 0 || !p.account.Idle()
 }
 
-// Hand calls push and then send, which hand the event over. One that is to be retained is kept
-// first; that fails when the endpoint has too much retained, and then nobody has got it.
-func (p *Publication) Hand(body func() Body, push func()) error {
+// Hand calls push, which hands the event over, or fails and has then done nothing. One that is to
+// be retained is kept as well; that fails when the endpoint has too much retained.
+func (p *Publication) Hand(body func() Body, push func() error) error {
 	if !p.retain {
-		p.Accepted()
-		push()
-		p.post(body)
-		return nil
+		return p.hand(body, push)
 	}
 	k := &p.Topic.kept
 	k.mu.Lock()
@@ -159,10 +157,19 @@ func (p *Publication) Hand(body func() Body, push func()) error {
 	if err := k.fitsLocked(&p.Delivery, p.Flight.Size); err != nil {
 		return err
 	}
-	p.Accepted()
+	p.Route = p.Topic.Route() // who comes from now on has it from what is kept
+	if err := p.hand(body, push); err != nil {
+		return err
+	}
 	k.putLocked(&p.Delivery, body(), p.Flight.Size)
-	p.Route = p.Topic.Route() // who has come meanwhile either has it from there or is in here
-	push()
+	return nil
+}
+
+func (p *Publication) hand(body func() Body, push func() error) error {
+	if err := push(); err != nil {
+		return err
+	}
+	p.Accepted()
 	p.post(body)
 	return nil
 }
@@ -178,7 +185,7 @@ func (p *Publication) post(body func() Body) {
 }
 
 // Admit waits until there is room for an event of size bytes in the window of its endpoint and
-// type. Once it has returned nil nothing can fail any more.
+// type. Once it has returned nil only the end of the endpoint can make it fail.
 func (p *Publication) Admit(ctx context.Context, size int64) error {
 	if p.noWait {
 		if !p.account.TryAcquire(size) {
@@ -241,13 +248,14 @@ func (p *Publication) Send(payload []byte, kind Kind) {
 	if p.only == nil {
 		p.Route.forward(payload, &p.Delivery, nil)
 	}
-	if p.uplink != nil {
-		p.sendUp(payload)
-	}
 }
 
-// sendUp sends the event to the bus, which finds who else gets it.
-func (p *Publication) sendUp(payload []byte) {
+// SendUp sends the event to the bus, if it leaves the process; the bus finds who else gets it. It
+// goes first, for it fails when the endpoint or the bus has said goodbye meanwhile.
+func (p *Publication) SendUp(payload []byte) error {
+	if p.uplink == nil {
+		return nil
+	}
 	e := wire.Event{Name: p.Topic.ID, Payload: payload}
 	if p.Flight.Prompt {
 		e.Flags |= wire.FlagPrompt
@@ -268,11 +276,17 @@ func (p *Publication) sendUp(payload []byte) {
 	wanted := name
 	if p.Call != nil {
 		if !p.Call.add(p.uplink) {
-			return
+			return nil
 		}
 		wanted = p.Call.describe(&e, p.Call.ID)
 	}
-	p.uplink.link.Event(&e, p.Flight, name, wanted)
+	if p.uplink.link.Event(&e, p.Flight, name, wanted) {
+		return nil
+	}
+	if err := p.uplink.link.Err(); err != nil {
+		return linkError("the connection to the bus has ended", err)
+	}
+	return fault.Errorf(fault.Closed, "endpoint %q is closing, or its bus is", p.Origin)
 }
 
 // End ends the publication: from here on only those who got the event hold it.

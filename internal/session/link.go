@@ -184,14 +184,22 @@ func (l *Link) endLocked(err error) bool {
 // Down is closed when the link is about to end.
 func (l *Link) Down() <-chan struct{} { return l.down }
 
+// Err is why the link ended, or is about to; nil: it has not, or as it was meant to.
+func (l *Link) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
 // Event queues e. The link holds flight until the peer reports that the event was taken, or the
-// link has ended. names are told to the peer before, where it does not know them.
-func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) {
+// link has ended. names are told to the peer before, where it does not know them. It queues nothing
+// after a Goodbye, or when nothing can be written any more.
+func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) (queued bool) {
 	o := &l.out
 	o.mu.Lock()
 	if o.sealed {
 		o.mu.Unlock()
-		return
+		return false
 	}
 	for _, n := range names {
 		o.nameLocked(n)
@@ -208,6 +216,7 @@ func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) {
 	}
 	o.size += int64(len(c.buf) - before)
 	l.unlockAndWrite()
+	return true
 }
 
 // Withdraw takes a request back that is still queued, as if it had never been sent.
