@@ -55,6 +55,70 @@ func TestSubscriptionThatEndsAtOnce(t *testing.T) {
 	})
 }
 
+// gated is a transport whose connections write only while the gate is open.
+type gated struct {
+	lahja.Transport
+	gate chan struct{} // takes one while it is open
+}
+
+type gatedConn struct {
+	lahja.Conn
+	gate chan struct{}
+}
+
+func (g *gated) Dial(ctx context.Context) (lahja.Conn, error) {
+	c, err := g.Transport.Dial(ctx)
+	return &gatedConn{c, g.gate}, err
+}
+
+func (c *gatedConn) Write(b []byte) (int, error) {
+	c.gate <- struct{}{}
+	defer func() { <-c.gate }()
+	return c.Conn.Write(b)
+}
+
+// A broadcast after the endpoint's goodbye to the bus, which waits to be written, fails: it would
+// reach nobody elsewhere. Nobody here gets it either, and nothing of it is retained.
+func TestBroadcastAfterGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		place := &gated{memory.New(), make(chan struct{}, 1)}
+		l, err := place.Listen(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		bus := lahja.NewBus()
+		defer bus.Close()
+		ctx, stop := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- bus.ServeListener(ctx, l) }()
+		ep, err := lahja.Connect(t.Context(), "remote", place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ep.Close()
+		got := lahja.Stream[red](t.Context(), ep, lahja.WithRetained())
+		place.gate <- struct{}{}
+		stop()
+		synctest.Wait() // the bus has said goodbye, and the answer waits
+		for _, opts := range [][]lahja.BroadcastOption{nil, {lahja.Retain()}} {
+			if err := lahja.Broadcast(t.Context(), ep, red{}, opts...); !errors.Is(err, lahja.ErrClosed) {
+				t.Errorf("Broadcast: %v", err)
+			}
+		}
+		_, err = lahja.Request[silent, reply](t.Context(), ep, silent{})
+		if !errors.Is(err, lahja.ErrClosed) {
+			t.Errorf("Request: %v", err)
+		}
+		<-place.gate
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		for ev := range got {
+			t.Errorf("got %+v", ev)
+		}
+	})
+}
+
 // WaitFor that is cancelled while an event waits for it says so, and does not return nothing.
 func TestWaitForCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

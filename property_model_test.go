@@ -119,14 +119,12 @@ func (s *sub) may(b *sent) bool {
 	return s.matches(b) && b.delivered() && !tooEarly && !tooLate
 }
 
-// must reports whether b must arrive at s, unless s has reached its limit. A broadcast during
-// which its own endpoint closes is excepted: it may return nil after the goodbye to the bus.
+// must reports whether b must arrive at s, unless s has reached its limit.
 func (s *sub) must(b *sent) bool {
 	l := s.lifetime()
 	return b.color != queryColor && s.matches(b) && b.returned != 0 && b.err == nil &&
 		l.returned != 0 && l.returned < b.began &&
-		(l.ending == 0 || l.endRound > b.round) &&
-		(b.life.ending == 0 || b.life.ending > b.returned)
+		(l.ending == 0 || l.endRound > b.round)
 }
 
 // mayCount reports whether s may count for the bus as a subscriber to b, mustCount whether it

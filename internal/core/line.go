@@ -85,12 +85,12 @@ func (l *line) install(p *peer) {
 func (ep *Endpoint) session(ctx context.Context) (*peer, error) {
 	for {
 		up := ep.node.up()
-		if up == nil || !up.lost.Load() {
+		if up == nil || !up.over() {
 			return up, nil
 		}
 		_, changed := ep.node.line.look()
-		if ep.node.up() != up {
-			continue
+		if up.lost.Load() && ep.node.up() != up {
+			continue // the next is there
 		}
 		select {
 		case <-changed:
@@ -101,6 +101,9 @@ func (ep *Endpoint) session(ctx context.Context) (*peer, error) {
 		}
 	}
 }
+
+// over reports whether the session is over, or about to be.
+func (p *peer) over() bool { return isClosed(p.link.Down()) }
 
 // errSessionOver is why something was not sent: it can be sent again by the next session.
 var errSessionOver = fault.Errorf(fault.SessionLost, "the session is lost")

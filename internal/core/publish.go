@@ -103,7 +103,7 @@ func (o *Outlet) Begin(ctx context.Context, b *Broadcast, p *Publication) error 
 
 // connect waits for a session with the bus, if the event goes there.
 func (p *Publication) connect(ctx context.Context) (err error) {
-	if p.uplink == nil || !p.uplink.lost.Load() {
+	if p.uplink == nil || !p.uplink.over() {
 		return nil
 	}
 	if p.noWait {
@@ -301,11 +301,8 @@ func (p *Publication) SendUp(payload []byte) error {
 	if p.Call != nil {
 		p.Call.retract(p.uplink)
 	}
-	if p.uplink.lost.Load() {
-		return errSessionOver
-	}
-	if err := p.uplink.link.Err(); err != nil {
-		return linkError("the connection to the bus has ended", err)
+	if p.uplink.over() {
+		return errSessionOver // and perhaps followed by another one
 	}
 	return fault.Errorf(fault.Closed, "endpoint %q is closing, or its bus is", p.Origin)
 }
