@@ -101,9 +101,7 @@ type Outlet struct {
 
 // Outlet returns the one for events of that name.
 func (ep *Endpoint) Outlet(event string) (*Outlet, error) {
-	ep.node.mu.Lock()
-	t := ep.node.topicLocked(event)
-	ep.node.mu.Unlock()
+	t := ep.node.use(ep.party, event)
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
 	if ep.ended {

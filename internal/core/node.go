@@ -25,7 +25,6 @@ import (
 
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/router"
-	"github.com/lahja-go/lahja/internal/window"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -53,13 +52,14 @@ type Node struct {
 	mu        sync.Mutex // guards what follows
 	table     *router.Table
 	topics    map[string]*Topic
-	calls     map[uint64]counterpart // by the numbers that links know them by
-	peers     map[*peer]struct{}     // links to endpoints elsewhere
-	uplink    *peer                  // the link to the bus; nil on the bus itself
-	self      *router.Party          // the endpoint of an uplink
-	lastID    uint64                 // of topics, parties, subscriptions and calls
-	closed    bool                   // no endpoint may join
-	changed   chan struct{}          // closed at the next change of presence; nil: nobody waits
+	used      map[*router.Party]topicSet // which of them each endpoint that is attached has used
+	calls     map[uint64]counterpart     // by the numbers that links know them by
+	peers     map[*peer]struct{}         // links to endpoints elsewhere
+	uplink    *peer                      // the link to the bus; nil on the bus itself
+	self      *router.Party              // the endpoint of an uplink
+	lastID    uint64                     // of topics, parties, subscriptions and calls
+	closed    bool                       // no endpoint may join
+	changed   chan struct{}              // closed at the next change of presence; nil: nobody waits
 	endpoints map[*Endpoint]struct{}
 }
 
@@ -75,6 +75,7 @@ func NewNode(cfg Config) *Node {
 		endLife:     end,
 		table:       router.New(),
 		topics:      map[string]*Topic{},
+		used:        map[*router.Party]topicSet{},
 		calls:       map[uint64]counterpart{},
 		peers:       map[*peer]struct{}{},
 		endpoints:   map[*Endpoint]struct{}{},
@@ -152,6 +153,7 @@ func (n *Node) joinLocked(name string, ref any) (*router.Party, error) {
 		return nil, fault.Errorf(fault.NameTaken,
 			"an endpoint named %q is attached already; names are unique on a bus", name)
 	}
+	n.used[p] = nil
 	n.changedLocked(name)
 	return p, nil
 }
@@ -160,38 +162,30 @@ func (n *Node) joinLocked(name string, ref any) (*router.Party, error) {
 func (n *Node) leave(p *router.Party) {
 	n.mu.Lock()
 	subs := n.table.Leave(p)
+	topics := slices.Collect(maps.Keys(n.used[p]))
+	quitting := map[*member]*Topic{}
 	for _, s := range subs {
-		n.topicLocked(s.Event).route.Store(nil)
+		t := n.topics[s.Event]
+		t.route.Store(nil)
 		if m, posted := s.Ref.(*member); posted {
 			m.post.expel(m)
+			quitting[m] = t
 		}
 	}
 	n.changedLocked(p.Name)
-	topics := make([]*Topic, 0, len(n.topics))
-	for _, t := range n.topics {
-		topics = append(topics, t)
-	}
 	n.mu.Unlock()
-	for _, s := range subs {
-		if m, posted := s.Ref.(*member); posted {
-			m.quit(n.topic(s.Event))
-		}
+	for m, t := range quitting {
+		m.quit(t)
 	}
 	for _, t := range topics {
 		t.forgetAll(p.Name)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.disuseLocked(p)
 	for peer := range n.peers {
 		peer.link.Retire(p.ID)
 	}
-}
-
-// topic returns the topic of that name, and makes it if need be.
-func (n *Node) topic(name string) *Topic {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.topicLocked(name)
 }
 
 // changedLocked wakes those who watch presence.
@@ -203,23 +197,6 @@ func (n *Node) changedLocked(name string) {
 	for p := range n.peers {
 		p.changedLocked(name)
 	}
-}
-
-// topicLocked returns the topic of that name, and makes it if need be.
-func (n *Node) topicLocked(name string) *Topic {
-	t := n.topics[name]
-	if t == nil {
-		limit := n.cfg.Lag
-		if n.uplink != nil {
-			limit = 0 // until the bus grants more: one event at a time
-		}
-		t = &Topic{
-			ID: n.nextLocked(), Name: name, node: n, Pool: window.NewPool(limit),
-			groups: map[string]*post{},
-		}
-		n.topics[name] = t
-	}
-	return t
 }
 
 // topicByID finds the topic that a frame of the bus speaks of.

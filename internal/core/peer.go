@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,10 +76,9 @@ func (p *peer) leave() {
 	p.mu.Unlock()
 	p.node.mu.Lock()
 	delete(p.node.peers, p)
-	topics := slices.Collect(maps.Values(p.node.topics))
 	p.node.mu.Unlock()
-	for _, t := range topics {
-		t.heldElsewhere(p, nil)
+	for _, in := range p.inlets {
+		in.topic.heldElsewhere(p, nil)
 	}
 	if p.party != nil {
 		p.node.leave(p.party)
@@ -157,6 +154,9 @@ func (p *peer) name(body []byte) error {
 	if _, taken := p.names[n.Number]; taken {
 		return fmt.Errorf("a second name for the number %d", n.Number)
 	}
+	if p.party != nil && len(p.names) >= maxTopics {
+		return fmt.Errorf("more than %d names of events", maxTopics)
+	}
 	p.names[n.Number] = n.Name
 	return nil
 }
@@ -197,9 +197,10 @@ func (p *peer) inlet(number uint64) (*inlet, error) {
 	if !known {
 		return nil, fmt.Errorf("an event with the number %d, which has no name", number)
 	}
-	p.node.mu.Lock()
-	t := p.node.topicLocked(name)
-	p.node.mu.Unlock()
+	t, err := p.use(name)
+	if err != nil {
+		return nil, err
+	}
 	in := &inlet{peer: p, number: number, topic: t}
 	if p.party != nil {
 		in.account = t.Pool.OpenRemote(in.tell)
@@ -343,6 +344,7 @@ func (p *peer) request(e *wire.Event) (*Call, error) {
 	}
 	c := p.node.newCall(wanted)
 	c.peer, c.remote, c.gather = p, e.Call, e.Flags&wire.FlagGather != 0
+	c.asker = p.party
 	if e.Remaining > 0 {
 		left := time.Duration(min(e.Remaining, uint64(maxRemaining/time.Microsecond)))
 		c.deadline = time.Now().Add(left * time.Microsecond)

@@ -124,7 +124,7 @@ func (ep *Endpoint) add(s *Sub) error {
 	ep.subs[s] = struct{}{}
 	ep.mu.Unlock()
 	if s.Spec.Retained {
-		t := ep.node.topic(s.Spec.Event)
+		t := ep.node.use(ep.party, s.Spec.Event)
 		t.kept.mu.Lock()
 		defer t.kept.mu.Unlock()
 		t.kept.replayLocked(t, "", func(d *Delivery, body Body, size int64) {
@@ -149,7 +149,7 @@ func (ep *Endpoint) register(s *Sub) error {
 		ID: s.ID, Party: ep.party, Event: s.Spec.Event, From: s.Spec.From,
 		Observe: s.Spec.Observe, Ref: s,
 	}
-	t := n.topicLocked(s.Spec.Event)
+	t := n.useLocked(ep.party, s.Spec.Event)
 	if s.hasEnded() { // what was kept may have been all that it wanted
 		return nil
 	}
@@ -173,12 +173,12 @@ func (ep *Endpoint) register(s *Sub) error {
 func (ep *Endpoint) remove(s *Sub) {
 	n := ep.node
 	n.mu.Lock()
-	t := n.topicLocked(s.Spec.Event)
 	entry := n.table.Remove(ep.party, s.ID)
 	if entry == nil {
 		n.mu.Unlock()
 		return
 	}
+	t := n.topics[s.Spec.Event]
 	t.route.Store(nil)
 	m, posted := entry.Ref.(*member)
 	if posted {

@@ -18,6 +18,7 @@ type Topic struct {
 	node   *Node
 	route  atomic.Pointer[Route] // nil: to be made anew; set under node.mu
 	groups map[string]*post      // guarded by node.mu
+	users  int                   // endpoints that have used it; guarded by node.mu
 	kept   kept
 	held   held
 	lost   atomic.Uint64 // events that were on their way to a member of a group that died

@@ -235,6 +235,14 @@ func (l *Link) SendAhead(frame func(dst []byte) []byte) {
 	l.unlockAndWrite()
 }
 
+// Knows reports whether the peer was told the name behind a number.
+func (l *Link) Knows(number uint64) bool {
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	_, known := l.out.known[number]
+	return known
+}
+
 // Retire tells the peer, if it knows it, that the name behind a number is used no more.
 func (l *Link) Retire(number uint64) {
 	o := &l.out
