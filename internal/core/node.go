@@ -14,6 +14,7 @@ package core
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -229,7 +230,8 @@ func (n *Node) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
 	defer cancel()
 	n.begin()
-	n.farewell(ctx)
+	n.drain(ctx)
+	_ = n.farewell(ctx) // whoever wants to know calls Shutdown
 	for _, ep := range n.ownEndpoints() {
 		ep.Close()
 	}
@@ -239,26 +241,40 @@ func (n *Node) Close() error {
 
 // Shutdown refuses new endpoints and events, delivers what was accepted, and closes. At the end
 // of ctx it closes at once and says what was not delivered.
+//
+// First what own endpoints had accepted is taken, for an endpoint elsewhere that has sent its last
+// does not report any more; then those elsewhere send theirs; then own handlers finish.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.begin()
-	var failed error
-	for _, ep := range n.ownEndpoints() {
-		if err := ep.Shutdown(ctx); err != nil && failed == nil {
-			failed = err
-		}
+	own := n.ownEndpoints()
+	failed := each(own, func(ep *Endpoint) error {
+		ep.shut.Store(true)
+		return ep.flush(ctx)
+	})
+	n.drain(ctx)
+	if failed == nil {
+		failed = each(own, func(ep *Endpoint) error { return ep.Shutdown(ctx) })
 	}
-	n.farewell(ctx)
+	failed = errors.Join(failed, n.farewell(ctx))
 	n.Close()
 	return failed
 }
 
-// farewell ends all links. First it has the endpoints send what they had accepted, so that others
-// still get it; then it says goodbye, waits for the answers under ctx, and cuts what is left.
-func (n *Node) farewell(ctx context.Context) {
+// each calls f for all endpoints at once, and returns the errors.
+func each(eps []*Endpoint, f func(*Endpoint) error) error {
+	failed := make([]error, len(eps))
+	var all sync.WaitGroup
+	for i, ep := range eps {
+		all.Go(func() { failed[i] = f(ep) })
+	}
+	all.Wait()
+	return errors.Join(failed...)
+}
+
+// drain has the endpoints elsewhere send what they had accepted, so that others still get it.
+func (n *Node) drain(ctx context.Context) {
 	n.draining.Store(true)
-	n.mu.Lock()
-	peers := slices.Collect(maps.Keys(n.peers))
-	n.mu.Unlock()
+	peers := n.links()
 	for _, p := range peers {
 		p.link.Send(func(dst []byte) []byte { return wire.AppendUvarints(dst, wire.TypeDrain) })
 	}
@@ -271,12 +287,26 @@ func (n *Node) farewell(ctx context.Context) {
 		case <-half.Done():
 		}
 	}
+}
+
+// farewell ends all links: it says goodbye, waits for the answers under ctx, and cuts what is left.
+// It returns what was cut and had not taken everything.
+func (n *Node) farewell(ctx context.Context) error {
+	peers := n.links()
 	for _, p := range peers {
 		p.link.Goodbye(wire.Goodbye{Code: string(fault.Closed), Message: "the bus has closed"})
 	}
+	var failed []error
 	for _, p := range peers {
-		p.await(ctx)
+		failed = append(failed, p.await(ctx))
 	}
+	return errors.Join(failed...)
+}
+
+func (n *Node) links() []*peer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Keys(n.peers))
 }
 
 // drainTime is how long endpoints may take to send what they had accepted: half of what is left.

@@ -30,14 +30,15 @@ type peer struct {
 	inlets   map[uint64]*inlet // by the number of the event's name
 	delivery Delivery          // the event that is being delivered; kept to save an allocation
 
-	mu        sync.Mutex             // guards what follows
-	gone      bool                   // it has left
-	granted   []*inlet               // whose window has to be told
-	published []*inlet               // of an endpoint
-	requests  map[uint64]*Call       // that the peer has made, by its own numbers
-	presence  presence               // of an endpoint that watches, or of a bus that is watched
-	acks      map[uint64]chan error  // subscriptions that the bus has not answered yet
-	asks      map[uint64]chan uint64 // questions that the bus has not answered yet
+	mu        sync.Mutex                // guards what follows
+	gone      bool                      // it has left
+	sent      map[*Topic]*atomic.Uint64 // events that it was sent
+	granted   []*inlet                  // whose window has to be told
+	published []*inlet                  // of an endpoint
+	requests  map[uint64]*Call          // that the peer has made, by its own numbers
+	presence  presence                  // of an endpoint that watches, or of a bus that is watched
+	acks      map[uint64]chan error     // subscriptions that the bus has not answered yet
+	asks      map[uint64]chan uint64    // questions that the bus has not answered yet
 }
 
 func (n *Node) newPeer(conn Conn, party *router.Party) *peer {
@@ -55,14 +56,37 @@ func (n *Node) newPeer(conn Conn, party *router.Party) *peer {
 // and in any case some of the largest events.
 func (n *Node) backlogLimit() int64 { return max(2*n.cfg.Lag, 4*int64(n.cfg.MaxFrame)) }
 
-// await waits until the link has ended; at the end of ctx it cuts it.
-func (p *peer) await(ctx context.Context) {
+// await waits until the link has ended; at the end of ctx it cuts it, and says what the other side
+// had not taken.
+func (p *peer) await(ctx context.Context) (err error) {
 	select {
 	case <-p.ended:
+		return nil
 	case <-ctx.Done():
-		p.link.Kill(ctx.Err())
-		<-p.ended
 	}
+	if left := p.owed(); len(left) > 0 {
+		err = undelivered("to endpoint", p.party.Name, left, ctx.Err())
+	}
+	p.link.Kill(ctx.Err())
+	<-p.ended
+	return err
+}
+
+// owed is how many bytes of which events an endpoint has not reported as taken.
+func (p *peer) owed() map[string]int64 {
+	left := map[string]int64{}
+	if p.party == nil {
+		return left
+	}
+	owing := p.link.Owing()
+	p.node.mu.Lock()
+	defer p.node.mu.Unlock()
+	for _, t := range p.node.topics {
+		if bytes := owing[t.ID].Bytes; bytes > 0 {
+			left[t.Name] = bytes
+		}
+	}
+	return left
 }
 
 // leave forgets the peer: its subscriptions, its requests, and what it owes.
@@ -169,6 +193,8 @@ type inlet struct {
 	account *window.Account // nil: the peer is the bus, whose windows are not ours
 
 	broadcast atomic.Uint64 // events that came through it
+	heldSince atomic.Int64  // since when its publisher says that it waits, in Unix nanoseconds
+	waited    atomic.Int64  // how long it has waited before that, in nanoseconds
 }
 
 // Settle implements [window.Settler].

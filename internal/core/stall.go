@@ -218,6 +218,7 @@ func (p *peer) heldBy(body []byte) error {
 	default:
 		m.Publishers = []string{p.party.Name}
 	}
+	in.hold(len(m.Publishers) > 0)
 	in.topic.heldElsewhere(p, m.Publishers)
 	return nil
 }

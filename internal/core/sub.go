@@ -60,6 +60,7 @@ type Sub struct {
 	stall    stall
 	ended    bool
 	finished bool
+	emptied  chan struct{} // closed when it is finished; nil: nobody waits
 	err      error       // why it ended
 	workers  int         // that have not returned
 	detach   func() bool // stops watching ctx
@@ -238,6 +239,9 @@ func (s *Sub) Finished() {
 	s.Endpoint.remove(s)
 	s.mu.Lock()
 	s.finished = true
+	if s.emptied != nil {
+		close(s.emptied)
+	}
 	detach := s.detach
 	s.mu.Unlock()
 	if detach != nil {
@@ -246,6 +250,26 @@ func (s *Sub) Finished() {
 	s.Endpoint.mu.Lock()
 	delete(s.Endpoint.subs, s)
 	s.Endpoint.mu.Unlock()
+}
+
+// drain waits, after the end of s, until what waited in its mailbox is taken.
+func (s *Sub) drain(ctx context.Context) error {
+	s.mu.Lock()
+	if s.finished {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.emptied == nil {
+		s.emptied = make(chan struct{})
+	}
+	emptied := s.emptied
+	s.mu.Unlock()
+	select {
+	case <-emptied:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Complete ends s because it has got all that it asked for.
