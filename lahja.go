@@ -188,8 +188,8 @@ func (ep *Endpoint) Done() <-chan struct{} { return ep.core.Done() }
 // nil while it has not.
 func (ep *Endpoint) Err() error { return ep.core.Err() }
 
-// Shutdown takes no more events, waits until the handlers have dealt with what had arrived and
-// until what was broadcast is taken everywhere, and closes the endpoint. When ctx ends first it
+// Shutdown takes no more events, waits until the handlers have dealt with what had arrived, or it
+// is in a channel, and until what was broadcast is taken everywhere, and closes the endpoint. When ctx ends first it
 // closes the endpoint at once, and returns an error that says what was left.
 func (ep *Endpoint) Shutdown(ctx context.Context) error { return ep.core.Shutdown(ctx) }
 

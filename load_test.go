@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -221,9 +222,47 @@ func TestStats(t *testing.T) {
 			seen.Outstanding < 32<<10 || lag < 32<<10 {
 			s.Errorf("the publisher says %+v, the bus %+v and a lag of %d", own, seen, lag)
 		}
+		for seen.Waiting == 0 || seen.Waited == 0 { // until the bus was told
+			runtime.Gosched()
+			seen = statOf(s, s.bus.Stats(), "pub", event)
+		}
+		if own.Waited == 0 || !slices.Equal(seen.WaitsFor, []string{"sub"}) {
+			s.Errorf("the publisher says %+v, the bus %+v", own, seen)
+		}
 		ep.Close() // frees the publisher
 		s.must(take(s, waiting))
 	}}}, lahja.Limits{Lag: 64 << 10})
+}
+
+// Stats count what was delivered and dropped, also of endpoints elsewhere.
+func TestStatsOfSubscriptions(t *testing.T) {
+	const sent = 100
+	everywhereOnce(t, []behaviour{{"what was delivered and dropped", func(s *stage) {
+		ep, pub := s.connect("sub"), s.connect("pub")
+		items := lahja.Stream[item](s.ctx, ep)
+		lossy := lahja.Stream[other](s.ctx, ep, lahja.DropOldest(), lahja.Buffer(8))
+		for n := range sent {
+			say(s, pub, item{n})
+			say(s, pub, other{n})
+			hear(s, items, item{n})
+		}
+		event := lahja.EventName[item]()
+		for statOf(s, s.bus.Stats(), "sub", event).Delivered < sent { // until it is reported
+			runtime.Gosched()
+		}
+		if n := statOf(s, ep.Stats(), "sub", event).Delivered; n != sent {
+			s.Errorf("%d of %d events were delivered", n, sent)
+		}
+		var heard, missed uint64
+		for heard+missed < sent {
+			ev := take(s, lossy)
+			heard, missed = heard+1, missed+ev.Missed
+		}
+		st := statOf(s, ep.Stats(), "sub", lahja.EventName[other]())
+		if heard+missed != sent || st.Delivered != heard || st.Missed != missed {
+			s.Errorf("%d and %d dropped, where %+v is told", heard, missed, st)
+		}
+	}}})
 }
 
 func statOf(s *stage, stats []lahja.Stat, endpoint, event string) lahja.Stat {

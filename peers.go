@@ -72,6 +72,7 @@ type Stat struct {
 	Outstanding int64         // bytes of those that not every subscription has taken
 	Waited      time.Duration // that its calls have waited for subscriptions, all together
 	Waiting     int           // calls that wait now
+	WaitsFor    []string      // the endpoints with a Lag, if Waiting is not 0, sorted
 
 	Delivered uint64 // events that its open subscriptions have got
 	Missed    uint64 // events that they have dropped by their own policy
@@ -90,11 +91,15 @@ func toStats(list []core.Stat) []Stat {
 }
 
 // Stats returns what the endpoints of the bus broadcast and subscribe to, sorted by endpoint and
-// event: where Waiting is not 0 for an event, those with Lag hold it up. Of an endpoint in another
-// process the bus knows Broadcast, Outstanding, Lag and Retained.
+// event: who waits, and for whom. Of an endpoint in another process the bus knows what has gone
+// over the connection: Waiting is 1 for all of its calls, that and Waited are up to a quarter of a
+// second late; Delivered counts what it has taken, once for all of its subscriptions; Missed what
+// was dropped before it was sent.
 func (b *Bus) Stats() []Stat { return toStats(b.node.Stats()) }
 
-// Stats returns what the endpoint broadcasts and subscribes to, sorted by event.
+// Stats returns what the endpoint broadcasts and subscribes to, sorted by event. One in another
+// process than the bus's does not know of the subscriptions of others: WaitsFor has it alone, or
+// nobody. Ask the bus.
 func (ep *Endpoint) Stats() []Stat { return toStats(ep.core.Stats()) }
 
 // Present is the condition that endpoints of all these names are attached.

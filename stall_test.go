@@ -139,3 +139,66 @@ func TestStallLimitOff(t *testing.T) {
 		}
 	}, lahja.Limits{Lag: 16 << 10, Stall: -1})
 }
+
+// Isolation: who subscribes while a publisher waits already is watched as well, once the publisher
+// waits for it.
+func TestStalledNewcomerIsEnded(t *testing.T) {
+	inBubbles(t, func(s *stage) {
+		captureLog(s)
+		ended := make(chan error, 2)
+		end := lahja.OnEnd(func(err error) { ended <- err })
+		lahja.Stream[load](s.ctx, s.connect("first"), end)
+		pub := s.connect("pub")
+		s.group.Go(func() {
+			for lahja.Broadcast(s.ctx, pub, load{Data: make([]byte, 1<<10)}) == nil {
+			}
+		})
+		time.Sleep(3 * time.Second) // of the bubble's time: the publisher waits
+		lahja.Stream[load](s.ctx, s.connect("second"), end)
+		start := time.Now()
+		for range 2 {
+			s.wantErr(take(s, ended), lahja.ErrStalled)
+		}
+		if took := time.Since(start); took > 9*time.Second {
+			s.Errorf("the second was ended after %v", took)
+		}
+		pub.Close()
+	}, lahja.Limits{Lag: 64 << 10})
+}
+
+// Isolation: when nobody waits any more, a subscription that does not read is left alone, also at
+// an endpoint that did not subscribe at the moment when it was over.
+func TestIdleSubscriptionIsNotEnded(t *testing.T) {
+	inBubbles(t, func(s *stage) {
+		captureLog(s)
+		ep, pub := s.connect("sub"), s.connect("pub")
+		ctx, cancel := context.WithCancel(s.ctx)
+		lahja.Stream[load](ctx, ep)
+		waiting := beside(s, func() error {
+			var err error
+			for range 200 {
+				ev := load{N: -1, Data: make([]byte, 1<<10)}
+				err = errors.Join(err, lahja.Broadcast(s.ctx, pub, ev))
+			}
+			return err
+		})
+		time.Sleep(2 * time.Second) // of the bubble's time: the publisher waits
+		cancel()
+		s.must(take(s, waiting))
+		time.Sleep(time.Second) // nobody waits, and ep does not subscribe
+		again := lahja.Stream[load](s.ctx, ep)
+		for n := range 40 {
+			say(s, pub, load{N: n})
+		}
+		time.Sleep(15 * time.Second)
+		for n := 0; n < 40; {
+			switch ev := take(s, again); ev.Value.N {
+			case n:
+				n++
+			case -1: // it was still on its way
+			default:
+				s.Fatalf("event %d has come, where %d was due", ev.Value.N, n)
+			}
+		}
+	}, lahja.Limits{Lag: 64 << 10})
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/router"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -22,7 +23,7 @@ type Call struct {
 	ID       uint64
 	node     *Node
 	wanted   string // the name of the response's type
-	wantedID uint64 // its number on the links of this Node
+	wantedID uint64 // its number on the links of this Node; guarded by Node.mu
 	deadline time.Time
 	gather   bool        // every recipient's answer is wanted
 	over     atomic.Bool // whoever still has it queued drops it
@@ -31,6 +32,7 @@ type Call struct {
 	// this Node.
 	peer   *peer
 	remote uint64
+	asker  *router.Party // the endpoint, if calls go on from here
 
 	mu       sync.Mutex            // guards what follows
 	routing  bool                  // recipients may still be added
@@ -64,7 +66,7 @@ type Answer struct {
 // NewCall starts a call of the endpoint, whose answers Next returns.
 func (ep *Endpoint) NewCall(ctx context.Context, wanted string, gather bool) *Call {
 	c := ep.node.newCall(wanted)
-	c.gather = gather
+	c.asker, c.gather = ep.party, gather
 	c.deadline, _ = ctx.Deadline()
 	ep.node.register(c)
 	return c
@@ -128,7 +130,6 @@ func (n *Node) register(c *Call) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c.ID = n.nextLocked()
-	c.wantedID = n.topicLocked(c.wanted).ID
 	n.calls[c.ID] = counterpart{call: c}
 }
 
@@ -179,12 +180,23 @@ func (c *Call) describe(e *wire.Event, id uint64) wire.Name {
 	if c.gather && c.peer == nil && c.node.line != nil {
 		e.Flags |= wire.FlagGather
 	}
-	e.Call, e.Wanted = id, c.wantedID
+	e.Call, e.Wanted = id, c.wantedNumber()
 	if !c.deadline.IsZero() {
 		left := (time.Until(c.deadline) + time.Microsecond - 1) / time.Microsecond
 		e.Remaining = uint64(max(1, left))
 	}
-	return wire.Name{Number: c.wantedID, Name: c.wanted}
+	return wire.Name{Number: e.Wanted, Name: c.wanted}
+}
+
+// wantedNumber is the number of the response's name on the links of this Node.
+func (c *Call) wantedNumber() uint64 {
+	n := c.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.wantedID == 0 {
+		c.wantedID = n.useLocked(c.asker, c.wanted).ID
+	}
+	return c.wantedID
 }
 
 // none says that a link had no recipient at all.

@@ -67,7 +67,10 @@ func (p *peer) add(m *wire.Subscribe) error {
 		return fmt.Errorf("a subscription to an event with a name of %d bytes", len(m.Event))
 	}
 	s := &router.Sub{ID: m.ID, Party: p.party, Event: m.Event, From: m.From, Observe: m.Observe}
-	t := p.node.topic(m.Event)
+	t, err := p.use(m.Event)
+	if err != nil {
+		return err
+	}
 	var own *post
 	switch served := (&member{entry: s, peer: p, retained: m.Retained}); {
 	case m.Group != "":
@@ -135,7 +138,7 @@ func (p *peer) unsubscribed(body []byte) error {
 		n.mu.Unlock()
 		return nil
 	}
-	t := n.topicLocked(s.Event)
+	t := n.topics[s.Event]
 	t.route.Store(nil)
 	served, posted := s.Ref.(*member)
 	if posted {
@@ -155,7 +158,9 @@ func (p *peer) forget(body []byte) error {
 	if err := wire.ParseControl(body, &m); err != nil {
 		return err
 	}
-	p.node.topic(m.Event).forget(p.party.Name, p.party.ID, m.Key)
+	if t := p.node.lookUp(m.Event); t != nil {
+		t.forget(p.party.Name, p.party.ID, m.Key)
+	}
 	return nil
 }
 
@@ -178,12 +183,12 @@ func (p *peer) asked(body []byte) error {
 	if err := wire.ParseControl(body, &m); err != nil {
 		return err
 	}
-	p.node.mu.Lock()
-	t := p.node.topicLocked(m.Event)
-	p.node.mu.Unlock()
-	d := Delivery{Topic: t, Origin: p.party.Name}
-	d.Filter = router.Filter{HasTo: m.HasTo, To: m.To, Except: m.Except}
-	answer := wire.Answer{ID: m.ID, Count: uint64(t.Route().recipients(&d, p))}
+	answer := wire.Answer{ID: m.ID}
+	if t := p.node.lookUp(m.Event); t != nil {
+		d := Delivery{Topic: t, Origin: p.party.Name}
+		d.Filter = router.Filter{HasTo: m.HasTo, To: m.To, Except: m.Except}
+		answer.Count = uint64(t.Route().recipients(&d, p))
+	}
 	p.link.Send(func(dst []byte) []byte {
 		return wire.AppendControl(dst, wire.TypeAnswer, answer)
 	})

@@ -2,8 +2,10 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,9 +103,7 @@ type Outlet struct {
 
 // Outlet returns the one for events of that name.
 func (ep *Endpoint) Outlet(event string) (*Outlet, error) {
-	ep.node.mu.Lock()
-	t := ep.node.topicLocked(event)
-	ep.node.mu.Unlock()
+	t := ep.node.use(ep.party, event)
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
 	if ep.ended {
@@ -198,7 +198,7 @@ func (ep *Endpoint) handOver() {
 	for _, p := range []*peer{l.current.Load(), l.coming.Load()} {
 		if p != nil {
 			p.link.Goodbye(wire.Goodbye{})
-			p.await(ctx)
+			_ = p.await(ctx) // whoever wants to know calls Shutdown
 		}
 	}
 }
@@ -213,8 +213,8 @@ func (ep *Endpoint) openSubs() []*Sub {
 	return list
 }
 
-// Shutdown takes no more events, lets the handlers finish what has arrived, hands over what was
-// broadcast, and closes. At the end of ctx it closes at once and returns why. An endpoint whose
+// Shutdown takes no more events, lets the handlers finish what has arrived and channels be read,
+// hands over what was broadcast, and closes. At the end of ctx it closes at once and returns why. An endpoint whose
 // link has ended still lets its handlers finish.
 func (ep *Endpoint) Shutdown(ctx context.Context) error {
 	ended := ep.closing
@@ -239,17 +239,44 @@ func (ep *Endpoint) drain(ctx context.Context, ended <-chan struct{}) error {
 	case <-ended:
 		return ep.Err()
 	}
-	ep.mu.Lock()
-	outlets := make([]*Outlet, 0, len(ep.outlets))
-	for _, o := range ep.outlets {
-		outlets = append(outlets, o)
-	}
-	ep.mu.Unlock()
-	for _, o := range outlets {
-		if err := o.Account.Drained(ctx); err != nil {
-			return fault.Errorf(fault.Closed, "endpoint %q: %d bytes of %s were not delivered: %w",
-				ep.name, o.Account.Used(), o.Topic.Name, err)
+	left := map[string]int64{}
+	for _, s := range ep.openSubs() { // those that are read by a channel
+		if lag := s.Box.Lag(); s.drain(ctx) != nil {
+			left[s.Spec.Event] += lag
 		}
 	}
+	if len(left) > 0 {
+		return undelivered("to endpoint", ep.name, left, ctx.Err())
+	}
+	return ep.flush(ctx)
+}
+
+// flush waits until what was broadcast is taken.
+func (ep *Endpoint) flush(ctx context.Context) error {
+	ep.mu.Lock()
+	outlets := slices.Collect(maps.Values(ep.outlets))
+	ep.mu.Unlock()
+	left := map[string]int64{}
+	for _, o := range outlets {
+		if o.Account.Drained(ctx) == nil {
+			continue
+		}
+		if used := o.Account.Used(); used > 0 {
+			left[o.Topic.Name] = used
+		}
+	}
+	if len(left) > 0 {
+		return undelivered("of endpoint", ep.name, left, ctx.Err())
+	}
 	return nil
+}
+
+// undelivered says how many bytes of which events were not delivered.
+func undelivered(what, name string, left map[string]int64, err error) error {
+	var list []string
+	for _, event := range slices.Sorted(maps.Keys(left)) {
+		list = append(list, fmt.Sprintf("%d bytes of %s", left[event], event))
+	}
+	return fault.Errorf(fault.Closed, "%s %q %s were not delivered: %w",
+		what, name, strings.Join(list, ", "), err)
 }

@@ -10,8 +10,8 @@ import (
 // the way back; for the first event after a lost session, that there is a gap. With nil it has
 // neither.
 type Inbound struct {
-	call     *Call // nil: it is no request
-	gap      *Sub  // the subscription that has the gap; nil: there is none
+	call     *Call    // nil: it is no request
+	gap      *Sub     // the subscription that has the gap; nil: there is none
 	of       *Inbound // the request, of one that has a gap as well
 	endpoint *Endpoint
 	observer bool // it does not count

@@ -14,6 +14,7 @@ package core
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -25,7 +26,6 @@ import (
 
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/router"
-	"github.com/lahja-go/lahja/internal/window"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -57,12 +57,13 @@ type Node struct {
 	mu        sync.Mutex // guards what follows
 	table     *router.Table
 	topics    map[string]*Topic
-	calls     map[uint64]counterpart // by the numbers that links know them by
-	peers     map[*peer]struct{}     // links to endpoints elsewhere
-	sessions  map[string]*peer       // those that may be resumed, by their numbers
-	lastID    uint64                 // of topics, parties, subscriptions and calls
-	closed    bool                   // no endpoint may join
-	changed   chan struct{}          // closed at the next change of presence; nil: nobody waits
+	used      map[*router.Party]topicSet // which of them each endpoint that is attached has used
+	calls     map[uint64]counterpart     // by the numbers that links know them by
+	peers     map[*peer]struct{}         // links to endpoints elsewhere
+	sessions  map[string]*peer           // those that may be resumed, by their numbers
+	lastID    uint64                     // of topics, parties, subscriptions and calls
+	closed    bool                       // no endpoint may join
+	changed   chan struct{}              // closed at the next change of presence; nil: nobody waits
 	endpoints map[*Endpoint]struct{}
 }
 
@@ -77,6 +78,7 @@ func NewNode(cfg Config) *Node {
 		endLife:     end,
 		table:       router.New(),
 		topics:      map[string]*Topic{},
+		used:        map[*router.Party]topicSet{},
 		calls:       map[uint64]counterpart{},
 		peers:       map[*peer]struct{}{},
 		sessions:    map[string]*peer{},
@@ -159,6 +161,7 @@ func (n *Node) joinLocked(name string, ref any) (*router.Party, error) {
 		return nil, fault.Errorf(fault.NameTaken,
 			"an endpoint named %q is attached already; names are unique on a bus", name)
 	}
+	n.used[p] = nil
 	n.changedLocked(name)
 	return p, nil
 }
@@ -167,38 +170,30 @@ func (n *Node) joinLocked(name string, ref any) (*router.Party, error) {
 func (n *Node) leave(p *router.Party) {
 	n.mu.Lock()
 	subs := n.table.Leave(p)
+	topics := slices.Collect(maps.Keys(n.used[p]))
+	quitting := map[*member]*Topic{}
 	for _, s := range subs {
-		n.topicLocked(s.Event).route.Store(nil)
+		t := n.topics[s.Event]
+		t.route.Store(nil)
 		if m, posted := s.Ref.(*member); posted {
 			m.post.expel(m)
+			quitting[m] = t
 		}
 	}
 	n.changedLocked(p.Name)
-	topics := make([]*Topic, 0, len(n.topics))
-	for _, t := range n.topics {
-		topics = append(topics, t)
-	}
 	n.mu.Unlock()
-	for _, s := range subs {
-		if m, posted := s.Ref.(*member); posted {
-			m.quit(n.topic(s.Event))
-		}
+	for m, t := range quitting {
+		m.quit(t)
 	}
 	for _, t := range topics {
 		t.forgetAll(p.Name)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.disuseLocked(p)
 	for peer := range n.peers {
 		peer.link.Retire(p.ID)
 	}
-}
-
-// topic returns the topic of that name, and makes it if need be.
-func (n *Node) topic(name string) *Topic {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.topicLocked(name)
 }
 
 // changedLocked wakes those who watch presence.
@@ -210,23 +205,6 @@ func (n *Node) changedLocked(name string) {
 	for p := range n.peers {
 		p.changedLocked(name)
 	}
-}
-
-// topicLocked returns the topic of that name, and makes it if need be.
-func (n *Node) topicLocked(name string) *Topic {
-	t := n.topics[name]
-	if t == nil {
-		limit := n.config().Lag
-		if n.line != nil {
-			limit = 0 // until the bus grants more: one event at a time
-		}
-		t = &Topic{
-			ID: n.nextLocked(), Name: name, node: n, Pool: window.NewPool(limit),
-			groups: map[string]*post{},
-		}
-		n.topics[name] = t
-	}
-	return t
 }
 
 // topicByID finds the topic that a frame of the bus speaks of.
@@ -259,7 +237,8 @@ func (n *Node) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
 	defer cancel()
 	n.begin()
-	n.farewell(ctx)
+	n.drain(ctx)
+	_ = n.farewell(ctx) // whoever wants to know calls Shutdown
 	for _, ep := range n.ownEndpoints() {
 		ep.Close()
 	}
@@ -269,26 +248,40 @@ func (n *Node) Close() error {
 
 // Shutdown refuses new endpoints and events, delivers what was accepted, and closes. At the end
 // of ctx it closes at once and says what was not delivered.
+//
+// First what own endpoints had accepted is taken, for an endpoint elsewhere that has sent its last
+// does not report any more; then those elsewhere send theirs; then own handlers finish.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.begin()
-	var failed error
-	for _, ep := range n.ownEndpoints() {
-		if err := ep.Shutdown(ctx); err != nil && failed == nil {
-			failed = err
-		}
+	own := n.ownEndpoints()
+	failed := each(own, func(ep *Endpoint) error {
+		ep.shut.Store(true)
+		return ep.flush(ctx)
+	})
+	n.drain(ctx)
+	if failed == nil {
+		failed = each(own, func(ep *Endpoint) error { return ep.Shutdown(ctx) })
 	}
-	n.farewell(ctx)
+	failed = errors.Join(failed, n.farewell(ctx))
 	n.Close()
 	return failed
 }
 
-// farewell ends all links. First it has the endpoints send what they had accepted, so that others
-// still get it; then it says goodbye, waits for the answers under ctx, and cuts what is left.
-func (n *Node) farewell(ctx context.Context) {
+// each calls f for all endpoints at once, and returns the errors.
+func each(eps []*Endpoint, f func(*Endpoint) error) error {
+	failed := make([]error, len(eps))
+	var all sync.WaitGroup
+	for i, ep := range eps {
+		all.Go(func() { failed[i] = f(ep) })
+	}
+	all.Wait()
+	return errors.Join(failed...)
+}
+
+// drain has the endpoints elsewhere send what they had accepted, so that others still get it.
+func (n *Node) drain(ctx context.Context) {
 	n.draining.Store(true)
-	n.mu.Lock()
-	peers := slices.Collect(maps.Keys(n.peers))
-	n.mu.Unlock()
+	peers := n.links()
 	for _, p := range peers {
 		p.link.Send(func(dst []byte) []byte { return wire.AppendUvarints(dst, wire.TypeDrain) })
 	}
@@ -301,12 +294,26 @@ func (n *Node) farewell(ctx context.Context) {
 		case <-half.Done():
 		}
 	}
+}
+
+// farewell ends all links: it says goodbye, waits for the answers under ctx, and cuts what is left.
+// It returns what was cut and had not taken everything.
+func (n *Node) farewell(ctx context.Context) error {
+	peers := n.links()
 	for _, p := range peers {
 		p.link.Goodbye(wire.Goodbye{Code: string(fault.Closed), Message: "the bus has closed"})
 	}
+	var failed []error
 	for _, p := range peers {
-		p.await(ctx)
+		failed = append(failed, p.await(ctx))
 	}
+	return errors.Join(failed...)
+}
+
+func (n *Node) links() []*peer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Keys(n.peers))
 }
 
 // drainTime is how long endpoints may take to send what they had accepted: half of what is left.

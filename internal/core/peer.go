@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,15 +34,16 @@ type peer struct {
 	inlets   map[uint64]*inlet // by the number of the event's name
 	delivery Delivery          // the event that is being delivered; kept to save an allocation
 
-	mu        sync.Mutex             // guards what follows
-	gone      bool                   // it has left
-	granted   []*inlet               // whose window has to be told
-	published []*inlet               // of an endpoint
-	requests  map[uint64]*Call       // that the peer has made, by its own numbers
-	presence  presence               // of an endpoint that watches, or of a bus that is watched
-	unserve   func() bool            // stops watching the context that it is served under
-	acks      map[uint64]*ack        // subscriptions that the bus has not answered yet
-	asks      map[uint64]chan uint64 // questions that the bus has not answered yet
+	mu        sync.Mutex                // guards what follows
+	gone      bool                      // it has left
+	sent      map[*Topic]*atomic.Uint64 // events that it was sent
+	granted   []*inlet                  // whose window has to be told
+	published []*inlet                  // of an endpoint
+	requests  map[uint64]*Call          // that the peer has made, by its own numbers
+	presence  presence                  // of an endpoint that watches, or of a bus that is watched
+	unserve   func() bool               // stops watching the context that it is served under
+	acks      map[uint64]*ack           // subscriptions that the bus has not answered yet
+	asks      map[uint64]chan uint64    // questions that the bus has not answered yet
 }
 
 func (n *Node) newPeer(party *router.Party, opt session.Options) *peer {
@@ -65,14 +64,37 @@ func (n *Node) backlogLimit() int64 {
 	return max(2*cfg.Lag, 4*int64(cfg.MaxFrame))
 }
 
-// await waits until the link has ended; at the end of ctx it cuts it.
-func (p *peer) await(ctx context.Context) {
+// await waits until the link has ended; at the end of ctx it cuts it, and says what the other side
+// had not taken.
+func (p *peer) await(ctx context.Context) (err error) {
 	select {
 	case <-p.ended:
+		return nil
 	case <-ctx.Done():
-		p.link.Kill(ctx.Err())
-		<-p.ended
 	}
+	if left := p.owed(); len(left) > 0 {
+		err = undelivered("to endpoint", p.party.Name, left, ctx.Err())
+	}
+	p.link.Kill(ctx.Err())
+	<-p.ended
+	return err
+}
+
+// owed is how many bytes of which events an endpoint has not reported as taken.
+func (p *peer) owed() map[string]int64 {
+	left := map[string]int64{}
+	if p.party == nil {
+		return left
+	}
+	owing := p.link.Owing()
+	p.node.mu.Lock()
+	defer p.node.mu.Unlock()
+	for _, t := range p.node.topics {
+		if bytes := owing[t.ID].Bytes; bytes > 0 {
+			left[t.Name] = bytes
+		}
+	}
+	return left
 }
 
 // leave forgets the peer: its subscriptions, its requests, and what it owes.
@@ -87,10 +109,9 @@ func (p *peer) leave() {
 	p.node.mu.Lock()
 	delete(p.node.peers, p)
 	delete(p.node.sessions, string(p.session))
-	topics := slices.Collect(maps.Values(p.node.topics))
 	p.node.mu.Unlock()
-	for _, t := range topics {
-		t.heldElsewhere(p, nil)
+	for _, in := range p.inlets {
+		in.topic.heldElsewhere(p, nil)
 	}
 	if p.party != nil {
 		p.node.leave(p.party)
@@ -174,6 +195,9 @@ func (p *peer) name(body []byte) error {
 	if _, taken := p.names[n.Number]; taken {
 		return fmt.Errorf("a second name for the number %d", n.Number)
 	}
+	if p.party != nil && len(p.names) >= maxTopics {
+		return fmt.Errorf("more than %d names of events", maxTopics)
+	}
 	p.names[n.Number] = n.Name
 	return nil
 }
@@ -186,6 +210,8 @@ type inlet struct {
 	account *window.Account // nil: the peer is the bus, whose windows are not ours
 
 	broadcast atomic.Uint64 // events that came through it
+	heldSince atomic.Int64  // since when its publisher says that it waits, in Unix nanoseconds
+	waited    atomic.Int64  // how long it has waited before that, in nanoseconds
 }
 
 // Settle implements [window.Settler].
@@ -214,9 +240,10 @@ func (p *peer) inlet(number uint64) (*inlet, error) {
 	if !known {
 		return nil, fmt.Errorf("an event with the number %d, which has no name", number)
 	}
-	p.node.mu.Lock()
-	t := p.node.topicLocked(name)
-	p.node.mu.Unlock()
+	t, err := p.use(name)
+	if err != nil {
+		return nil, err
+	}
 	in := &inlet{peer: p, number: number, topic: t}
 	if p.party != nil {
 		in.account = t.Pool.OpenRemote(in.tell)
@@ -360,6 +387,7 @@ func (p *peer) request(e *wire.Event) (*Call, error) {
 	}
 	c := p.node.newCall(wanted)
 	c.peer, c.remote, c.gather = p, e.Call, e.Flags&wire.FlagGather != 0
+	c.asker = p.party
 	if e.Remaining > 0 {
 		left := time.Duration(min(e.Remaining, uint64(maxRemaining/time.Microsecond)))
 		c.deadline = time.Now().Add(left * time.Microsecond)

@@ -56,7 +56,9 @@ type post struct {
 	members []*member
 	turn    int // the member that was served last
 	waiting []*parcel
+	size    int64  // bytes that wait
 	missed  uint64 // dropped and not yet told
+	dropped uint64 // in all
 	serving bool   // a goroutine is in serve
 }
 
@@ -68,8 +70,18 @@ type member struct {
 	own   *Sub
 	room  int // events that it can take now
 
-	retained bool // it wants what is kept
+	onWay    int64 // bytes of those that it has not taken yet
+	retained bool  // it wants what is kept
 }
+
+// pacedBytes is about how many bytes may wait for a subscription that drops events, and may be on
+// their way to a member. If only events counted, a stopped process could cost as many of the
+// largest, and its session for that.
+const pacedBytes = 1 << 20
+
+// ready reports whether m can be given an event. Its size does not matter: a small one must not
+// overtake a large one.
+func (m *member) ready() bool { return m.room > 0 && m.onWay < pacedBytes }
 
 func (m *member) accepts(d *Delivery) bool {
 	return m.entry.Accepts(d.Origin) && d.Filter.Selects(m.entry.Party.Name)
@@ -135,6 +147,7 @@ func (p *post) leave() (empty bool) {
 			kept = append(kept, c)
 		} else {
 			given = append(given, c)
+			p.size -= c.size
 		}
 	}
 	p.waiting = kept
@@ -156,10 +169,10 @@ func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) 
 		p.mu.Unlock()
 		return
 	}
-	var dropped *parcel
+	var dropped []*parcel
 	if p.drop > 0 {
 		c.Flight = nil // it never holds its publisher up
-		dropped = p.makeRoomLocked()
+		dropped = p.makeRoomLocked(size)
 	} else if c.Flight != nil {
 		c.Flight.Hold()
 	}
@@ -167,22 +180,31 @@ func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) 
 		c.Call.addParcel(c)
 	}
 	p.waiting = append(p.waiting, c)
+	p.size += size
 	p.mu.Unlock()
-	if dropped != nil {
-		dropped.giveUp()
+	for _, old := range dropped {
+		old.giveUp()
 	}
 	p.serve()
 }
 
-// makeRoomLocked drops the oldest event if as many wait as may.
-func (p *post) makeRoomLocked() (dropped *parcel) {
-	if len(p.waiting) < p.drop {
-		return nil
+// makeRoomLocked drops the oldest events if as many wait as may, or with one of that size more
+// bytes than may.
+func (p *post) makeRoomLocked(size int64) (dropped []*parcel) {
+	for len(p.waiting) >= p.drop || len(p.waiting) > 0 && p.size+size > pacedBytes {
+		dropped = append(dropped, p.takeLocked(0))
+		p.missed++
+		p.dropped++
 	}
-	dropped = p.waiting[0]
-	p.waiting = append(p.waiting[:0], p.waiting[1:]...)
-	p.missed++
 	return dropped
+}
+
+// takeLocked takes an event off those that wait.
+func (p *post) takeLocked(i int) *parcel {
+	c := p.waiting[i]
+	p.waiting = slices.Delete(p.waiting, i, i+1)
+	p.size -= c.size
+	return c
 }
 
 // withdraw gives c up if it still waits.
@@ -190,7 +212,7 @@ func (p *post) withdraw(c *parcel) {
 	p.mu.Lock()
 	i := slices.Index(p.waiting, c)
 	if i >= 0 {
-		p.waiting = slices.Delete(p.waiting, i, i+1)
+		p.takeLocked(i)
 	}
 	p.mu.Unlock()
 	if i >= 0 {
@@ -239,25 +261,26 @@ func (p *post) pickLocked() (*parcel, *member) {
 		over := c.Call != nil && c.Call.Over() && !p.observesLocked()
 		m := p.freeLocked(c)
 		if !over && m == nil {
-			if !p.roomLocked() {
+			if !p.readyLocked() {
 				return nil, nil
 			}
 			continue
 		}
-		p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+		p.takeLocked(i)
 		if over {
 			m = nil
 		} else {
 			m.room--
+			m.onWay += c.size
 		}
 		return c, m
 	}
 	return nil, nil
 }
 
-func (p *post) roomLocked() bool {
+func (p *post) readyLocked() bool {
 	for _, m := range p.members {
-		if m.room > 0 {
+		if m.ready() {
 			return true
 		}
 	}
@@ -268,7 +291,7 @@ func (p *post) roomLocked() bool {
 func (p *post) freeLocked(c *parcel) *member {
 	for i := range p.members {
 		turn := (p.turn + 1 + i) % len(p.members)
-		if m := p.members[turn]; m.room > 0 && m.accepts(&c.Delivery) {
+		if m := p.members[turn]; m.ready() && m.accepts(&c.Delivery) {
 			p.turn = turn
 			return m
 		}
@@ -285,13 +308,14 @@ type ticket struct {
 }
 
 // Settle implements [window.Settler].
-func (t *ticket) Settle(*window.Flight) {
+func (t *ticket) Settle(f *window.Flight) {
 	p := t.member.post
 	if p.group != "" && t.member.died() {
 		t.topic.lost.Add(1)
 	}
 	p.mu.Lock()
 	t.member.room++
+	t.member.onWay -= f.Size
 	p.mu.Unlock()
 	t.flight.Drop()
 	p.serve()
@@ -358,6 +382,7 @@ func (m *member) send(c *parcel, d *Delivery) {
 		}
 		wanted = d.Call.describe(&e, id)
 	}
+	m.peer.sentOf(d.Topic).Add(1)
 	m.peer.link.Event(&e, d.Flight, name, wire.Name{Number: d.originID, Name: d.Origin}, wanted)
 }
 

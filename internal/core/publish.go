@@ -304,6 +304,9 @@ func (p *Publication) SendUp(payload []byte) error {
 	if p.uplink.over() {
 		return errSessionOver // and perhaps followed by another one
 	}
+	if err := p.uplink.link.Err(); err != nil {
+		return linkError("the connection to the bus has ended", err)
+	}
 	return fault.Errorf(fault.Closed, "endpoint %q is closing, or its bus is", p.Origin)
 }
 

@@ -20,7 +20,6 @@ func (ep *Endpoint) interrupted() {
 	defer n.mu.Unlock()
 	for _, t := range n.topics {
 		t.Pool.SetLimit(0)
-		t.held.forgetTold()
 	}
 }
 

@@ -28,7 +28,7 @@ type held struct {
 	mu     sync.Mutex         // guards what follows
 	own    map[*Outlet]int    // those of this Node: calls that wait
 	others map[*peer][]string // those that a neighbour has told of
-	told   []string           // what the neighbours were told last
+	told   map[*peer][]string // the neighbours that were told that somebody waits, and who
 	timer  *time.Timer
 	ticks  bool               // the timer runs
 	silent map[*peer]*silence // links that owe something
@@ -36,8 +36,9 @@ type held struct {
 
 // silence is since when a link has had nothing to say.
 type silence struct {
-	since time.Time
-	heard uint64
+	since  time.Time
+	heard  uint64
+	warned bool
 }
 
 // hold notes that a call of o waits; release is to be called when it does not any more.
@@ -99,10 +100,9 @@ func (t *Topic) lookAtStalled() {
 		names = append(names, others...)
 	}
 	if t.node.line == nil {
+		slices.Sort(names)
 		tell = names
 	}
-	news := !slices.Equal(tell, h.told)
-	h.told = tell
 	if h.ticks = len(names) > 0; h.ticks {
 		h.timer.Reset(stallTick)
 	} else {
@@ -110,9 +110,7 @@ func (t *Topic) lookAtStalled() {
 	}
 	h.mu.Unlock()
 
-	if news {
-		t.tellHeld(tell)
-	}
+	t.tellHeld(tell)
 	now := time.Now()
 	t.node.mu.Lock()
 	subs := slices.Clone(t.node.table.Subs(t.Name))
@@ -123,15 +121,8 @@ func (t *Topic) lookAtStalled() {
 		}
 	}
 	for _, p := range t.Route().peers() {
-		t.watchSilence(p, now, len(names) > 0)
+		t.watchSilence(p, now, names)
 	}
-}
-
-// forgetTold has the next tick tell a new session who waits.
-func (h *held) forgetTold() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.told = nil
 }
 
 func (h *held) ownLocked() []string {
@@ -154,18 +145,40 @@ func ownSub(ref any) *Sub {
 	return nil
 }
 
-// tellHeld tells the neighbours which publishers wait: the bus those of this Node, the endpoints
-// elsewhere that subscribe all.
+// tellHeld tells the neighbours which publishers wait, where that is news to them: the bus those of
+// this Node, the endpoints elsewhere that subscribe all. One that subscribes no more is told that
+// it is over.
 func (t *Topic) tellHeld(names []string) {
-	m := wire.Held{Number: t.ID, Publishers: names}
-	frame := func(dst []byte) []byte { return wire.AppendControl(dst, wire.TypeHeld, m) }
+	neighbours := t.Route().peers()
 	if up := t.node.up(); up != nil {
-		up.link.Send(frame)
-		return
+		neighbours = []*peer{up}
 	}
-	for _, p := range t.Route().peers() {
-		p.link.Send(frame)
+	h := &t.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for p := range h.told {
+		if !slices.Contains(neighbours, p) {
+			h.tellLocked(t, p, nil)
+		}
 	}
+	for _, p := range neighbours {
+		h.tellLocked(t, p, names)
+	}
+}
+
+func (h *held) tellLocked(t *Topic, p *peer, names []string) {
+	if slices.Equal(names, h.told[p]) || len(names) > 0 && !p.link.Knows(t.ID) {
+		return // where no event has gone yet nothing waits
+	}
+	if len(names) == 0 {
+		delete(h.told, p)
+	} else if h.told == nil {
+		h.told = map[*peer][]string{p: names}
+	} else {
+		h.told[p] = names
+	}
+	m := wire.Held{Number: t.ID, Publishers: names}
+	p.link.Send(func(dst []byte) []byte { return wire.AppendControl(dst, wire.TypeHeld, m) })
 }
 
 // peers returns the endpoints elsewhere that are served.
@@ -192,21 +205,21 @@ func (p *peer) heldBy(body []byte) error {
 	if err := wire.ParseControl(body, &m); err != nil {
 		return err
 	}
-	name, known := p.names[m.Number]
-	if !known {
+	if _, known := p.names[m.Number]; !known || p.party != nil && p.inlets[m.Number] == nil {
 		return nil // nothing of it has come this way yet
 	}
-	if p.party != nil { // an endpoint speaks for itself alone, and only if it may have to wait
-		in := p.inlets[m.Number]
-		switch {
-		case len(m.Publishers) == 0:
-		case in == nil || in.account.Idle():
-			return nil
-		default:
-			m.Publishers = []string{p.party.Name}
-		}
+	in, err := p.inlet(m.Number)
+	switch {
+	case err != nil:
+		return err
+	case p.party == nil || len(m.Publishers) == 0:
+	case in.account.Idle(): // an endpoint speaks for itself alone, and only if it may have to wait
+		return nil
+	default:
+		m.Publishers = []string{p.party.Name}
 	}
-	p.node.topic(name).heldElsewhere(p, m.Publishers)
+	in.hold(len(m.Publishers) > 0)
+	in.topic.heldElsewhere(p, m.Publishers)
 	return nil
 }
 
@@ -251,31 +264,43 @@ type stall struct {
 // watchSilence ends the session of an endpoint that owes reports and says nothing at all: its
 // process has stopped. One that lives answers pings, whatever its subscriptions do; one whose
 // connection has broken has the time of its window.
-func (t *Topic) watchSilence(p *peer, now time.Time, waited bool) {
+func (t *Topic) watchSilence(p *peer, now time.Time, publishers []string) {
 	limit := t.node.config().Stall
-	heard := p.link.Heard()
-	t.held.mu.Lock()
-	if !waited || limit <= 0 || p.link.Owed() == 0 || !p.link.Connected() {
+	if len(publishers) == 0 || p.link.Owed() == 0 || !p.link.Connected() {
+		t.held.mu.Lock()
+		defer t.held.mu.Unlock()
 		delete(t.held.silent, p)
-		t.held.mu.Unlock()
 		return
 	}
-	if t.held.silent == nil {
-		t.held.silent = map[*peer]*silence{}
-	}
-	s := t.held.silent[p]
-	if s == nil || s.heard != heard {
-		s = &silence{now, heard}
-		t.held.silent[p] = s
-	}
-	silent := now.Sub(s.since)
-	t.held.mu.Unlock()
+	silent, warn := t.held.silence(p, now)
 	p.link.Ping()
-	if silent >= limit {
-		slog.Warn("lahja: an endpoint says nothing and holds publishers up",
-			"endpoint", p.party.Name, "event", t.Name, "for", silent)
+	cut := limit > 0 && silent >= limit
+	if warn || cut {
+		slog.Warn("lahja: an endpoint says nothing and holds publishers up", "subscriber", p.party.Name,
+			"event", t.Name, "publishers", publishers, "for", silent, "ended", cut)
+	}
+	if cut {
 		p.link.Kill(fmt.Errorf("%w: nothing was heard for %v", session.ErrOverflow, silent))
 	}
+}
+
+// silence returns for how long p has said nothing, and whether that is to be told now.
+func (h *held) silence(p *peer, now time.Time) (silent time.Duration, warn bool) {
+	heard := p.link.Heard()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.silent == nil {
+		h.silent = map[*peer]*silence{}
+	}
+	s := h.silent[p]
+	if s == nil || s.heard != heard {
+		s = &silence{since: now, heard: heard}
+		h.silent[p] = s
+	}
+	silent = now.Sub(s.since)
+	warn = silent >= stallWarning && !s.warned
+	s.warned = s.warned || warn
+	return silent, warn
 }
 
 // callers is where a subscription was made, as far as it is worth to be remembered.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +16,7 @@ type Stat struct {
 	Outstanding int64
 	Waited      time.Duration
 	Waiting     int
+	WaitsFor    []string
 
 	Delivered uint64
 	Missed    uint64
@@ -50,7 +52,34 @@ func (m stats) sorted() []Stat {
 func (ep *Endpoint) Stats() []Stat {
 	m := stats{}
 	ep.addStats(m)
+	m.blame(ep.node.stats())
 	return m.sorted()
+}
+
+// Stats returns what the endpoints of the bus broadcast and subscribe to, sorted by endpoint and
+// event.
+func (n *Node) Stats() []Stat {
+	m := n.stats()
+	m.blame(m)
+	return m.sorted()
+}
+
+// blame says for whom publishers wait: the endpoints that lag, as all shows.
+func (m stats) blame(all stats) {
+	lagging := map[string][]string{}
+	for _, s := range all {
+		if s.Lag > 0 {
+			lagging[s.Event] = append(lagging[s.Event], s.Endpoint)
+		}
+	}
+	for _, names := range lagging {
+		slices.Sort(names)
+	}
+	for _, s := range m {
+		if s.Waiting > 0 {
+			s.WaitsFor = slices.Clone(lagging[s.Event])
+		}
+	}
 }
 
 func (ep *Endpoint) addStats(m stats) {
@@ -75,40 +104,112 @@ func (ep *Endpoint) addStats(m stats) {
 	}
 }
 
-// Stats returns what the endpoints of the bus broadcast and subscribe to, sorted by endpoint and
-// event. Of an endpoint elsewhere it knows what it has sent and what it has not reported as taken.
-func (n *Node) Stats() []Stat {
+// stats collects what the Node knows.
+func (n *Node) stats() stats {
 	n.mu.Lock()
 	own := slices.Collect(maps.Keys(n.endpoints))
 	peers := slices.Collect(maps.Keys(n.peers))
-	names := map[uint64]string{}
+	topics := slices.Collect(maps.Values(n.topics))
+	n.mu.Unlock()
 	m := stats{}
-	for _, t := range n.topics {
-		names[t.ID] = t.Name
+	for _, t := range topics {
 		if lost := t.lost.Load(); lost > 0 {
 			m.of("", t.Name).Lost = lost
 		}
+		for _, p := range t.Route().posts {
+			p.addStats(m, t.Name)
+		}
 	}
-	n.mu.Unlock()
 	for _, ep := range own {
 		ep.addStats(m)
 	}
 	for _, p := range peers {
-		for number, bytes := range p.link.OwedBytes() {
-			m.of(p.party.Name, names[number]).Lag += bytes
-		}
-		p.mu.Lock()
-		inlets := slices.Clone(p.published)
-		p.mu.Unlock()
-		for _, in := range inlets {
-			s := m.of(p.party.Name, in.topic.Name)
-			s.Broadcast += in.broadcast.Load()
-			s.Outstanding += in.account.Used()
-			s.Retained += in.topic.kept.bytesOf(p.party.Name)
-			s.Waiting += in.topic.waitsElsewhere(p)
+		if p.party != nil {
+			p.addStats(m, topics)
 		}
 	}
-	return m.sorted()
+	return m
+}
+
+// addStats adds what a post has dropped, and what waits there and holds publishers up: for a group
+// all of its members do, for none has room.
+func (p *post) addStats(m stats, event string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lag := p.size
+	if p.drop > 0 {
+		lag = 0
+	}
+	for _, member := range p.members {
+		s := m.of(member.entry.Party.Name, event)
+		s.Missed += p.dropped
+		s.Lag += lag
+	}
+}
+
+// addStats adds what the bus knows of an endpoint elsewhere: what came from it, what it was sent,
+// and what of that it has not reported as taken.
+func (p *peer) addStats(m stats, topics []*Topic) {
+	owing := p.link.Owing()
+	p.mu.Lock()
+	inlets := slices.Clone(p.published)
+	sent := maps.Clone(p.sent)
+	p.mu.Unlock()
+	for _, t := range topics {
+		count, owed := sent[t], owing[t.ID]
+		if count == nil {
+			continue
+		}
+		s := m.of(p.party.Name, t.Name)
+		s.Lag += owed.Bytes
+		if n := count.Load(); n > owed.Events { // else they are counted, and not yet queued
+			s.Delivered += n - owed.Events
+		}
+	}
+	for _, in := range inlets {
+		s := m.of(p.party.Name, in.topic.Name)
+		s.Broadcast += in.broadcast.Load()
+		s.Outstanding += in.account.Used()
+		s.Retained += in.topic.kept.bytesOf(p.party.Name)
+		s.Waiting += in.topic.waitsElsewhere(p)
+		s.Waited += in.heldFor()
+	}
+}
+
+// sentOf counts the events of a topic that the peer was sent.
+func (p *peer) sentOf(t *Topic) *atomic.Uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	count := p.sent[t]
+	if count == nil {
+		count = new(atomic.Uint64)
+		if p.sent == nil {
+			p.sent = map[*Topic]*atomic.Uint64{}
+		}
+		p.sent[t] = count
+	}
+	return count
+}
+
+// hold notes from when to when a publisher elsewhere says that it waits.
+func (in *inlet) hold(on bool) {
+	now := time.Now().UnixNano()
+	switch since := in.heldSince.Load(); {
+	case on && since == 0:
+		in.heldSince.Store(now)
+	case !on && since != 0:
+		in.waited.Add(now - since)
+		in.heldSince.Store(0)
+	}
+}
+
+// heldFor is how long it has waited in all.
+func (in *inlet) heldFor() time.Duration {
+	waited := time.Duration(in.waited.Load())
+	if since := in.heldSince.Load(); since != 0 {
+		waited += time.Since(time.Unix(0, since))
+	}
+	return waited
 }
 
 // bytesOf is how much is kept of what an endpoint has retained.

@@ -62,9 +62,10 @@ type Sub struct {
 	stall    stall
 	ended    bool
 	finished bool
-	err      error       // why it ended
-	workers  int         // that have not returned
-	detach   func() bool // stops watching ctx
+	emptied  chan struct{} // closed when it is finished; nil: nobody waits
+	err      error         // why it ended
+	workers  int           // that have not returned
+	detach   func() bool   // stops watching ctx
 }
 
 // Subscribe adds a subscription; box makes its mailbox. Every event that is broadcast anywhere
@@ -123,7 +124,7 @@ func (ep *Endpoint) add(s *Sub) error {
 	ep.subs[s] = struct{}{}
 	ep.mu.Unlock()
 	if s.Spec.Retained {
-		t := ep.node.topic(s.Spec.Event)
+		t := ep.node.use(ep.party, s.Spec.Event)
 		t.kept.mu.Lock()
 		defer t.kept.mu.Unlock()
 		t.kept.replayLocked(t, "", func(d *Delivery, body Body, size int64) {
@@ -148,7 +149,7 @@ func (ep *Endpoint) register(s *Sub) error {
 		ID: s.ID, Party: ep.party, Event: s.Spec.Event, From: s.Spec.From,
 		Observe: s.Spec.Observe, Ref: s,
 	}
-	t := n.topicLocked(s.Spec.Event)
+	t := n.useLocked(ep.party, s.Spec.Event)
 	if s.hasEnded() { // what was kept may have been all that it wanted
 		return nil
 	}
@@ -172,12 +173,12 @@ func (ep *Endpoint) register(s *Sub) error {
 func (ep *Endpoint) remove(s *Sub) {
 	n := ep.node
 	n.mu.Lock()
-	t := n.topicLocked(s.Spec.Event)
 	entry := n.table.Remove(ep.party, s.ID)
 	if entry == nil {
 		n.mu.Unlock()
 		return
 	}
+	t := n.topics[s.Spec.Event]
 	t.route.Store(nil)
 	m, posted := entry.Ref.(*member)
 	if posted {
@@ -237,6 +238,9 @@ func (s *Sub) Finished() {
 	s.Endpoint.remove(s)
 	s.mu.Lock()
 	s.finished = true
+	if s.emptied != nil {
+		close(s.emptied)
+	}
 	detach := s.detach
 	s.mu.Unlock()
 	if detach != nil {
@@ -245,6 +249,26 @@ func (s *Sub) Finished() {
 	s.Endpoint.mu.Lock()
 	delete(s.Endpoint.subs, s)
 	s.Endpoint.mu.Unlock()
+}
+
+// drain waits, after the end of s, until what waited in its mailbox is taken.
+func (s *Sub) drain(ctx context.Context) error {
+	s.mu.Lock()
+	if s.finished {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.emptied == nil {
+		s.emptied = make(chan struct{})
+	}
+	emptied := s.emptied
+	s.mu.Unlock()
+	select {
+	case <-emptied:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Complete ends s because it has got all that it asked for.

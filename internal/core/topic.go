@@ -18,6 +18,7 @@ type Topic struct {
 	node   *Node
 	route  atomic.Pointer[Route] // nil: to be made anew; set under node.mu
 	groups map[string]*post      // guarded by node.mu
+	users  int                   // endpoints that have used it; guarded by node.mu
 	kept   kept
 	held   held
 	lost   atomic.Uint64 // events that were on their way to a member of a group that died
@@ -40,6 +41,7 @@ type Group struct {
 // interest is what an endpoint elsewhere wants of a topic.
 type interest struct {
 	peer *peer
+	sent *atomic.Uint64 // events that went there
 	subs []*router.Sub
 	all  bool // at least one of them counts as a subscriber and wants all origins
 }
@@ -78,12 +80,12 @@ func (t *Topic) Route() *Route {
 	if r := t.route.Load(); r != nil {
 		return r
 	}
-	r := makeRoute(t.node.table.Subs(t.Name))
+	r := t.makeRoute(t.node.table.Subs(t.Name))
 	t.route.Store(r)
 	return r
 }
 
-func makeRoute(subs []*router.Sub) *Route {
+func (t *Topic) makeRoute(subs []*router.Sub) *Route {
 	r := &Route{}
 	links := map[*peer]int{}
 	for _, s := range subs {
@@ -99,7 +101,7 @@ func makeRoute(subs []*router.Sub) *Route {
 			if !known {
 				i = len(r.links)
 				links[ref] = i
-				r.links = append(r.links, interest{peer: ref})
+				r.links = append(r.links, interest{peer: ref, sent: ref.sentOf(t)})
 			}
 			in := &r.links[i]
 			in.subs = append(in.subs, s)
@@ -183,6 +185,7 @@ func (r *Route) forward(payload []byte, d *Delivery, not *peer) {
 			}
 			wanted = d.Call.describe(&e, d.Call.ID)
 		}
+		in.sent.Add(1)
 		in.peer.link.Event(&e, d.Flight,
 			wire.Name{Number: d.Topic.ID, Name: d.Topic.Name},
 			wire.Name{Number: d.originID, Name: d.Origin}, wanted)

@@ -243,8 +243,12 @@ func (c *carrier) fail(err error) {
 	if c.err == nil {
 		c.err = err
 	}
+	last := l.opt.Window == 0
+	if last && l.err == nil && !c.closed {
+		l.err = err
+	}
 	l.mu.Unlock()
-	if l.opt.Window == 0 {
+	if last {
 		l.out.seal()
 	}
 	close(c.mute)

@@ -293,15 +293,15 @@ func TestOwed(t *testing.T) {
 		}
 		synctest.Wait()
 		events := b.arrived(t)
-		want := map[uint64]int64{0: 100, 1: 201, 2: 303}
-		if got := a.link.OwedBytes(); a.link.Owed() != 6 || !maps.Equal(got, want) {
-			t.Errorf("%d events, %d bytes", a.link.Owed(), got)
+		want := map[uint64]Debt{0: {1, 100}, 1: {2, 201}, 2: {3, 303}}
+		if got := a.link.Owing(); a.link.Owed() != 6 || !maps.Equal(got, want) {
+			t.Errorf("%d events are owed: %v", a.link.Owed(), got)
 		}
 		b.took(ackBytes, events[0], events[2], events[3])
 		synctest.Wait()
-		want = map[uint64]int64{1: 100, 2: 203}
-		if got := a.link.OwedBytes(); a.link.Owed() != 3 || !maps.Equal(got, want) {
-			t.Errorf("%d events, %d bytes", a.link.Owed(), got)
+		want = map[uint64]Debt{1: {1, 100}, 2: {2, 203}}
+		if got := a.link.Owing(); a.link.Owed() != 3 || !maps.Equal(got, want) {
+			t.Errorf("%d events are owed: %v", a.link.Owed(), got)
 		}
 	})
 }

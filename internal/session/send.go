@@ -59,6 +59,14 @@ func (l *Link) SendAhead(frame func(dst []byte) []byte) {
 	l.unlockAndWrite()
 }
 
+// Knows reports whether the peer was told the name behind a number.
+func (l *Link) Knows(number uint64) bool {
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	_, known := l.out.known[number]
+	return known
+}
+
 // Retire tells the peer, if it knows it, that the name behind a number is used no more.
 func (l *Link) Retire(number uint64) {
 	o := &l.out
@@ -120,17 +128,24 @@ func (l *Link) Owed() int {
 	return len(l.out.slots.table) - l.out.slots.free
 }
 
-// OwedBytes is the size of those events, by the numbers of their names.
-func (l *Link) OwedBytes() map[uint64]int64 {
-	owed := map[uint64]int64{}
+// Debt is events that the peer has not yet reported as taken.
+type Debt struct {
+	Events uint64
+	Bytes  int64
+}
+
+// Owing is what Owed counts, by the numbers of the events' names.
+func (l *Link) Owing() map[uint64]Debt {
+	owing := map[uint64]Debt{}
 	l.out.mu.Lock()
 	defer l.out.mu.Unlock()
 	for i := range l.out.slots.table {
 		if s := &l.out.slots.table[i]; s.flight != nil {
-			owed[s.name] += s.flight.Size
+			d := owing[s.name]
+			owing[s.name] = Debt{d.Events + 1, d.Bytes + s.flight.Size}
 		}
 	}
-	return owed
+	return owing
 }
 
 // Poke asks the writer to call the handler's Pull.
