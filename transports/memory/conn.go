@@ -44,6 +44,14 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// Reset ends the connection as a broken network would: Read and Write fail at both ends, and what is
+// under way is lost. A test can ask for it by an interface, as package faulty does.
+func (c *conn) Reset() error {
+	c.in.reset()
+	c.out.reset()
+	return nil
+}
+
 // Identity knows no more than the kind: the peer is this process itself.
 func (c *conn) Identity() lahja.Identity {
 	return lahja.Identity{Transport: "memory"}
@@ -52,5 +60,6 @@ func (c *conn) Identity() lahja.Identity {
 var (
 	errReadClosed  = fmt.Errorf("memory: read: %w", net.ErrClosed)
 	errWriteClosed = fmt.Errorf("memory: write: %w", net.ErrClosed)
+	errReset       = fmt.Errorf("memory: the connection was reset: %w", syscall.ECONNRESET)
 	errPeerClosed  = fmt.Errorf("memory: write: the other side has closed: %w", syscall.EPIPE)
 )

@@ -21,6 +21,7 @@ type stream struct {
 	size         int       // how many bytes are unread
 	readerClosed bool
 	writerClosed bool
+	broken       bool // both ends get an error
 }
 
 func (s *stream) init() {
@@ -36,6 +37,8 @@ func (s *stream) read(p []byte) (int, error) {
 		switch {
 		case s.readerClosed:
 			return 0, errReadClosed
+		case s.broken:
+			return 0, errReset
 		case len(p) == 0:
 			return 0, nil
 		case s.size > 0:
@@ -55,6 +58,8 @@ func (s *stream) write(p []byte) (int, error) {
 		switch {
 		case s.writerClosed:
 			return n, errWriteClosed
+		case s.broken:
+			return n, errReset
 		case s.readerClosed:
 			return n, errPeerClosed
 		}
@@ -81,6 +86,16 @@ func (s *stream) closeWriter() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writerClosed = true
+	s.readable.Broadcast()
+	s.writable.Broadcast()
+}
+
+// reset breaks the stream: what is unread is dropped, and both ends fail from now on.
+func (s *stream) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = true
+	s.ring, s.start, s.size = nil, 0, 0
 	s.readable.Broadcast()
 	s.writable.Broadcast()
 }

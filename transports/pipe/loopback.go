@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/lahja-go/lahja"
@@ -29,6 +30,7 @@ var (
 		"Transport first: %w", syscall.ECONNREFUSED)
 	errInUse = fmt.Errorf("pipe: listen at the loopback: it has a Listener: close that first, or "+
 		"make another by pipe.Loopback: %w", syscall.EADDRINUSE)
+	errReset = fmt.Errorf("pipe: the connection was reset: %w", syscall.ECONNRESET)
 )
 
 func (p *loopback) Dial(ctx context.Context) (lahja.Conn, error) {
@@ -54,7 +56,7 @@ func (p *loopback) Dial(ctx context.Context) (lahja.Conn, error) {
 }
 
 // pair returns a connection's two ends.
-func pair() (near, far *conn, err error) {
+func pair() (near, far *loopbackConn, err error) {
 	nearIn, farOut, err := newPipe()
 	if err != nil {
 		return nil, nil, err
@@ -69,9 +71,43 @@ func pair() (near, far *conn, err error) {
 		Transport: "pipe", Address: peerAddress(os.Getpid()), PID: os.Getpid(),
 		User: strconv.Itoa(os.Geteuid()),
 	}
-	near = &conn{r: nearIn, w: nearOut, identity: self}
-	far = &conn{r: farIn, w: farOut, identity: self}
+	near = &loopbackConn{conn: conn{r: nearIn, w: nearOut, identity: self}}
+	far = &loopbackConn{conn: conn{r: farIn, w: farOut, identity: self}}
+	near.peer, far.peer = far, near
 	return near, far, nil
+}
+
+// loopbackConn is a connection of which both ends are here, so that it can break like a network's.
+type loopbackConn struct {
+	conn
+	peer  *loopbackConn
+	reset atomic.Bool
+}
+
+// Reset makes Read and Write fail at both ends, and drops what is under way. A test can ask for it
+// by an interface, as package faulty does.
+func (c *loopbackConn) Reset() error {
+	c.reset.Store(true)
+	c.peer.reset.Store(true)
+	return errors.Join(c.Close(), c.peer.Close())
+}
+
+func (c *loopbackConn) Read(p []byte) (int, error) {
+	n, err := c.conn.Read(p)
+	return n, c.why(err)
+}
+
+func (c *loopbackConn) Write(p []byte) (int, error) {
+	n, err := c.conn.Write(p)
+	return n, c.why(err)
+}
+
+// why returns the error of a reset in place of what it led to.
+func (c *loopbackConn) why(err error) error {
+	if err != nil && c.reset.Load() {
+		return errReset
+	}
+	return err
 }
 
 func (p *loopback) Listen(ctx context.Context) (lahja.Listener, error) {
@@ -93,12 +129,12 @@ type listener struct {
 
 	mu      sync.Mutex // guards what follows
 	changed sync.Cond
-	waiting []*conn // dialled, not yet accepted
+	waiting []*loopbackConn // dialled, not yet accepted
 	closed  bool
 }
 
 // offer queues the accepting end of a connection; false: the listener is closed.
-func (l *listener) offer(c *conn) bool {
+func (l *listener) offer(c *loopbackConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

@@ -78,6 +78,16 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// Reset ends the connection by a reset of TCP: Read and Write fail at both ends, and what is under
+// way is lost. A test can ask for it by an interface, as package faulty does.
+func (c *conn) Reset() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	c.tcp.SetLinger(0)
+	return c.tcp.Close()
+}
+
 // Identity knows the peer's address and nothing that proves who is there.
 func (c *conn) Identity() lahja.Identity {
 	return lahja.Identity{Transport: "tcp", Address: c.remote}
