@@ -30,25 +30,28 @@ func (n *Node) restore(ep *Endpoint, p *peer) {
 	if !n.retainAll(ep, p) {
 		return // the session has ended, or the endpoint has
 	}
+	for _, a := range announced {
+		if _, err := wait(n.life, p, ep, a.answer); err != nil {
+			return
+		}
+	}
 	n.line.install(p)
-	for _, s := range announced {
-		if s.hasEnded() { // perhaps before it could tell this session
-			p.unsubscribe(s.ID)
+	for _, a := range announced {
+		if a.sub.hasEnded() { // perhaps before it could tell this session
+			p.unsubscribe(a.sub.ID)
 		}
 	}
 }
 
 // announceAll announces the subscriptions that had been announced to the session before. Others
 // are about to be by those who make them.
-func (ep *Endpoint) announceAll(p *peer) (announced []*Sub) {
-	for _, s := range ep.openSubs() {
+func (ep *Endpoint) announceAll(p *peer) (announced []*ack) {
+	subs := ep.openSubs()
+	slices.SortFunc(subs, func(a, b *Sub) int { return cmp.Compare(a.ID, b.ID) })
+	for _, s := range subs {
 		if s.announced.Load() && !s.hasEnded() {
-			announced = append(announced, s)
+			announced = append(announced, p.announce(s))
 		}
-	}
-	slices.SortFunc(announced, func(a, b *Sub) int { return cmp.Compare(a.ID, b.ID) })
-	for _, s := range announced {
-		p.announce(s)
 	}
 	return announced
 }

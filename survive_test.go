@@ -1,0 +1,393 @@
+package lahja_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/transports/faulty"
+	"github.com/lahja-go/lahja/transports/memory"
+)
+
+// The tests of this file and of its neighbours break connections, and processes.
+
+// crossing is a bus and endpoints that reach it over a wire that breaks, in a bubble.
+type crossing struct {
+	testing.TB
+	ctx     context.Context
+	wire    *faulty.Transport
+	calm    lahja.Transport // to the same bus, without faults
+	opts    []lahja.BusOption
+	bus     *lahja.Bus
+	own     *lahja.Endpoint // in the bus's process
+	serving sync.WaitGroup
+}
+
+// cross calls test in a bubble with a bus of these limits.
+func cross(t *testing.T, limits lahja.Limits, plan faulty.Plan, test func(*crossing)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		calm := memory.New()
+		c := &crossing{
+			TB: t, ctx: t.Context(), wire: faulty.New(calm, 1, plan), calm: calm,
+			opts: []lahja.BusOption{limits},
+		}
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Log(c.wire)
+			}
+		})
+		c.startBus()
+		defer c.stopBus()
+		test(c)
+	})
+}
+
+func (c *crossing) startBus() {
+	c.Helper()
+	l, err := c.wire.Listen(c.ctx)
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.bus = lahja.NewBus(c.opts...)
+	if c.own, err = c.bus.Endpoint("own"); err != nil {
+		c.Fatal(err)
+	}
+	bus := c.bus
+	c.serving.Go(func() {
+		if err := bus.ServeListener(c.ctx, l); err != nil {
+			c.Error(err)
+		}
+	})
+}
+
+func (c *crossing) stopBus() {
+	c.bus.Close()
+	c.serving.Wait()
+}
+
+// crashBus ends the bus without a word to the endpoints.
+func (c *crossing) crashBus() {
+	c.wire.Stall(faulty.In)
+	c.stopBus()
+	c.wire.Cut(faulty.Reset)
+	c.wire.Resume()
+}
+
+func (c *crossing) connect(name string) *lahja.Endpoint {
+	c.Helper()
+	ep, err := lahja.Connect(c.ctx, name, c.wire)
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.Cleanup(func() { ep.Close() })
+	return ep
+}
+
+// state waits for a state of ep that f accepts.
+func (c *crossing) state(ep *lahja.Endpoint, f func(lahja.State) bool) (s lahja.State) {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+	defer cancel()
+	for s = range ep.WatchState(ctx) {
+		if f(s) {
+			return s
+		}
+	}
+	c.Fatalf("the state is %+v", s)
+	return s
+}
+
+func broken(s lahja.State) bool { return !s.Connected }
+
+func restarted(n uint64) func(lahja.State) bool {
+	return func(s lahja.State) bool { return s.Connected && s.Restarts == n }
+}
+
+func resumed(n uint64) func(lahja.State) bool {
+	return func(s lahja.State) bool { return s.Connected && s.Resumes == n }
+}
+
+// next takes an event.
+func next[T any](c *crossing, events <-chan lahja.Event[T]) lahja.Event[T] {
+	c.Helper()
+	select {
+	case ev, open := <-events:
+		if !open {
+			c.Fatalf("the channel of %s is closed", lahja.EventName[T]())
+		}
+		return ev
+	case <-time.After(time.Minute):
+		c.Fatalf("no %s comes", lahja.EventName[T]())
+	}
+	panic("unreachable")
+}
+
+func nothing[T any](c *crossing, events <-chan lahja.Event[T]) {
+	c.Helper()
+	synctest.Wait()
+	select {
+	case ev, open := <-events:
+		c.Fatalf("%+v comes, %v", ev, open)
+	default:
+	}
+}
+
+func (c *crossing) broadcast(ep *lahja.Endpoint, n int, opts ...lahja.BroadcastOption) {
+	c.Helper()
+	if err := lahja.Broadcast(c.ctx, ep, item{n}, opts...); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// What is broadcast while a connection is broken arrives in order, once, when it is resumed; and so
+// does what was on its way. Nothing shows that there was anything.
+func TestCutIsResumed(t *testing.T) {
+	cross(t, lahja.Limits{}, nil, func(c *crossing) {
+		ep := c.connect("far")
+		down := lahja.Stream[item](c.ctx, ep, lahja.From("far"))
+		fromOwn := lahja.Stream[item](c.ctx, ep, lahja.From("own"))
+		up := lahja.Stream[item](c.ctx, c.own, lahja.From("far"))
+		sent := 0
+		for cut := range uint64(20) {
+			c.wire.Refuse(true)
+			c.broadcast(ep, sent)
+			c.wire.Cut(faulty.Ending(cut % 2))
+			if s := c.state(ep, broken); s.Err == nil {
+				c.Errorf("the state is %+v", s)
+			}
+			var sending sync.WaitGroup
+			sending.Go(func() { c.broadcast(ep, sent+1) }) // waits for a window, perhaps
+			c.broadcast(c.own, sent+1, lahja.To("far"))
+			synctest.Wait()
+			c.wire.Refuse(false)
+			c.state(ep, resumed(cut+1))
+			for n := range 2 {
+				for _, events := range []<-chan lahja.Event[item]{up, down} {
+					if ev := next(c, events); ev.Value.N != sent+n || ev.Origin != "far" || ev.Gap() {
+						c.Fatalf("cut %d: got %+v, where %d was due", cut, ev, sent+n)
+					}
+				}
+			}
+			if ev := next(c, fromOwn); ev.Value.N != sent+1 || ev.Gap() {
+				c.Fatalf("cut %d: got %+v", cut, ev)
+			}
+			sending.Wait()
+			sent += 2
+		}
+		nothing(c, up)
+		nothing(c, down)
+		nothing(c, fromOwn)
+	})
+}
+
+// A request that is under way when the connection breaks is answered once, by one handler call.
+func TestRequestOverACut(t *testing.T) {
+	cross(t, lahja.Limits{}, nil, func(c *crossing) {
+		asks, answers := c.connect("asks"), c.connect("answers")
+		var handled sync.Map
+		_, err := lahja.Handle(c.ctx, answers,
+			func(ctx context.Context, ev lahja.Event[question]) (answer, error) {
+				if _, twice := handled.LoadOrStore(ev.Value.N, true); twice {
+					c.Errorf("question %d is handled twice", ev.Value.N)
+				}
+				time.Sleep(50 * time.Millisecond) // in the bubble
+				return answer{2 * ev.Value.N}, ctx.Err()
+			}, lahja.Concurrency(100))
+		if err != nil {
+			c.Fatal(err)
+		}
+		var asking sync.WaitGroup
+		for n := range 100 {
+			asking.Go(func() {
+				time.Sleep(time.Duration(n) * time.Millisecond)
+				a, err := lahja.Request[question, answer](c.ctx, asks, question{n})
+				if err != nil || a.N != 2*n {
+					c.Errorf("question %d: %v, %v", n, a, err)
+				}
+			})
+		}
+		for range 15 {
+			time.Sleep(10 * time.Millisecond)
+			c.wire.Cut(faulty.Reset)
+		}
+		asking.Wait()
+	})
+}
+
+// When the bus has been restarted its endpoints come back by themselves, with what they subscribe
+// to and retain; what is lost is told, once.
+func TestBusRestarts(t *testing.T) {
+	cross(t, lahja.Limits{}, nil, func(c *crossing) {
+		far, other := c.connect("far"), c.connect("other")
+		items := lahja.Stream[item](c.ctx, far)
+		grouped := lahja.Stream[question](c.ctx, far, lahja.Group("g"))
+		c.broadcast(other, 1)
+		c.broadcast(other, 2, lahja.RetainKey("a"))
+		c.broadcast(other, 3, lahja.RetainKey("b"))
+		for n := range 3 {
+			if ev := next(c, items); ev.Value.N != n+1 || ev.Gap() {
+				c.Fatalf("got %+v", ev)
+			}
+		}
+		time.Sleep(time.Second) // all is confirmed
+		c.crashBus()
+		c.state(far, broken)
+		c.state(other, broken)
+		c.broadcast(other, 4) // the session takes it, and is lost
+		c.startBus()
+		for ep, lost := range map[*lahja.Endpoint]uint64{far: 0, other: 1} {
+			if s := c.state(ep, restarted(1)); s.Resumes != 0 || s.Lost != lost || s.Err != nil {
+				c.Errorf("the state of %q is %+v", ep.Name(), s)
+			}
+		}
+		late := make(chan error, 1)
+		kept := map[string]int{}
+		for ev := range lahja.Stream[item](c.ctx, c.own, lahja.WithRetained(), lahja.Take(2)) {
+			kept[ev.Key] = ev.Value.N
+		}
+		if fmt.Sprint(kept) != "map[a:2 b:3]" {
+			c.Errorf("retained: %v", kept)
+		}
+		c.broadcast(c.own, 5)
+		for gap := true; ; gap = false {
+			ev := next(c, items)
+			if ev.Gap() != gap {
+				c.Errorf("got %+v, gap: %v", ev, ev.Gap())
+			}
+			if ev.Value.N == 5 {
+				break
+			}
+		}
+		go func() {
+			_, err := lahja.Request[question, answer](c.ctx, other, question{7})
+			late <- err
+		}()
+		if ev := next(c, grouped); ev.Value.N != 7 || !ev.Gap() {
+			c.Errorf("got %+v", ev)
+		} else if err := lahja.Reply(c.ctx, ev, answer{1}); err != nil {
+			c.Error(err)
+		}
+		if err := <-late; err != nil {
+			c.Error(err)
+		}
+	})
+}
+
+// A session that is not resumed within its window is lost: both ends learn it once, and the
+// endpoint begins another.
+func TestWindowIsOver(t *testing.T) {
+	limits := lahja.Limits{Resume: 3 * time.Second}
+	cross(t, limits, nil, func(c *crossing) {
+		ep := c.connect("far")
+		items := lahja.Stream[item](c.ctx, ep)
+		c.wire.Refuse(true)
+		c.wire.Cut(faulty.Reset)
+		c.state(ep, broken)
+		asked := make(chan error, 1)
+		go func() {
+			_, err := lahja.Request[question, answer](c.ctx, ep, question{1})
+			asked <- err
+		}()
+		synctest.Wait()
+		c.broadcast(ep, 1)
+		c.broadcast(c.own, 2)
+		begin := time.Now()
+		if err := <-asked; !errors.Is(err, lahja.ErrSessionLost) {
+			c.Errorf("the request ends with %v", err)
+		}
+		if took := time.Since(begin); took > limits.Resume {
+			c.Errorf("that took %v", took)
+		}
+		err := c.own.WaitUntil(c.ctx, func(p lahja.Peers) bool { return !lahja.Present("far")(p) })
+		if err != nil || time.Since(begin) > limits.Resume {
+			c.Errorf("after %v it is gone: %v", time.Since(begin), err)
+		}
+		waits, cancel := context.WithTimeout(c.ctx, time.Second)
+		defer cancel()
+		if err := lahja.Broadcast(waits, ep, item{3}); !errors.Is(err, context.DeadlineExceeded) {
+			c.Errorf("a broadcast without a session: %v", err)
+		}
+		if err := lahja.Broadcast(c.ctx, ep, item{3}, lahja.NoWait()); !errors.Is(err, lahja.ErrWouldBlock) {
+			c.Errorf("one that does not wait: %v", err)
+		}
+		c.wire.Refuse(false)
+		// The request and the broadcast were accepted, and have not arrived.
+		if s := c.state(ep, restarted(1)); s.Lost != 2 || s.Resumes != 0 {
+			c.Errorf("the state is %+v", s)
+		}
+		if ev := next(c, items); ev.Value.N != 1 || ev.Gap() { // its own, before
+			c.Errorf("got %+v", ev)
+		}
+		c.broadcast(c.own, 5)
+		c.broadcast(c.own, 6)
+		for n := 5; n <= 6; n++ {
+			if ev := next(c, items); ev.Value.N != n || ev.Gap() != (n == 5) {
+				c.Errorf("got %+v, gap: %v", ev, ev.Gap())
+			}
+		}
+	})
+}
+
+// An endpoint that is not connected closes within a second, whatever its state.
+func TestCloseWhileBroken(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		cross(t, lahja.Limits{Resume: 3 * time.Second}, nil, func(c *crossing) {
+			ep := c.connect("far")
+			items := lahja.Stream[item](c.ctx, ep)
+			c.wire.Refuse(true)
+			c.wire.Cut(faulty.Reset)
+			c.state(ep, broken)
+			c.broadcast(ep, 1)
+			if lost {
+				time.Sleep(5 * time.Second)
+			}
+			waiting := make(chan error, 1)
+			go func() {
+				_, err := lahja.Request[question, answer](c.ctx, ep, question{1})
+				waiting <- err
+			}()
+			synctest.Wait()
+			begin := time.Now()
+			ep.Close()
+			if took := time.Since(begin); took > time.Second {
+				c.Errorf("lost: %v: Close takes %v", lost, took)
+			}
+			if err := <-waiting; !errors.Is(err, lahja.ErrClosed) {
+				c.Errorf("lost: %v: the request ends with %v", lost, err)
+			}
+			for range items {
+			}
+			<-ep.Done()
+		})
+	}
+}
+
+// A crashed process that starts again gets its name at once; one that lives keeps it.
+func TestNameOfACrashed(t *testing.T) {
+	cross(t, lahja.Limits{}, nil, func(c *crossing) {
+		first := c.connect("far")
+		if _, err := lahja.Connect(c.ctx, "far", c.wire); !errors.Is(err, lahja.ErrNameTaken) {
+			c.Fatalf("a live endpoint's name: %v", err)
+		}
+		c.wire.Stall(faulty.Both) // the first one hangs from here on
+		second, err := lahja.Connect(c.ctx, "far", c.calm)
+		if err != nil {
+			c.Fatal(err)
+		}
+		defer second.Close()
+		items := lahja.Stream[item](c.ctx, second)
+		c.broadcast(c.own, 1)
+		next(c, items)
+		c.wire.Resume()
+		s := c.state(first, broken)
+		if second.Err() != nil {
+			c.Errorf("the second one has ended with %v; the first: %+v", second.Err(), s)
+		}
+	})
+}
