@@ -77,61 +77,6 @@ func readAll(s *stage, events <-chan lahja.Event[load], publishers, each int, se
 	}
 }
 
-// Bounded memory: a subscription that does not read costs no more than the limit, however many
-// publishers there are, and what was not accepted is not delivered.
-func TestBounded(t *testing.T) {
-	for _, publishers := range []int{1, 16} {
-		everywhereOnceWith(t, []behaviour{{fmt.Sprint(publishers, " publishers"), func(s *stage) {
-			events := lahja.Stream[load](s.ctx, s.connect("sub"))
-			before := heap()
-			accepted := pushUntilFull(s, publishers)
-			grown := heap() - before
-			s.Logf("%d events of 1 KiB accepted, the heap has grown by %.1f MiB", accepted, grown)
-			if grown > 8 {
-				s.Errorf("the heap has grown by %.1f MiB, with a limit of 1 MiB", grown)
-			}
-			for range accepted {
-				take(s, events)
-			}
-			say(s, s.connect("last"), load{Publisher: -1})
-			if ev := take(s, events); ev.Value.Publisher != -1 {
-				s.Errorf("an event has come that was refused: %d", ev.Value.N)
-			}
-		}}}, lahja.Limits{Lag: 1 << 20})
-	}
-}
-
-// pushUntilFull broadcasts from several endpoints until each has waited in vain, and returns how
-// many events were accepted.
-func pushUntilFull(s *stage, publishers int) int {
-	var pushing sync.WaitGroup
-	accepted := make([]int, publishers)
-	for i := range publishers {
-		ep := s.connect(fmt.Sprint("pub", i))
-		pushing.Go(func() {
-			for {
-				ctx, cancel := context.WithTimeout(s.ctx, 300*time.Millisecond)
-				err := lahja.Broadcast(ctx, ep, load{i, accepted[i], make([]byte, 1<<10)})
-				cancel()
-				if errors.Is(err, context.DeadlineExceeded) {
-					return
-				}
-				if err != nil {
-					s.Error(err)
-					return
-				}
-				accepted[i]++
-			}
-		})
-	}
-	pushing.Wait()
-	sum := 0
-	for _, n := range accepted {
-		sum += n
-	}
-	return sum
-}
-
 // heap is the live heap in MiB.
 func heap() float64 {
 	runtime.GC()

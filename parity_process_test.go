@@ -38,6 +38,7 @@ var roles = map[string]func(ctx context.Context, ep *lahja.Endpoint) error{
 	"asks":   asks,
 	"holds":  holds,
 	"panics": panics,
+	"works":  works,
 }
 
 // TestParityProcess is no test: it is what the other processes run.
