@@ -77,6 +77,43 @@ func readAll(s *stage, events <-chan lahja.Event[load], publishers, each int, se
 	}
 }
 
+// Isolation: two endpoints that push to each other and do not read for a while do not jam: no
+// connection waits for a subscription.
+func TestBothPush(t *testing.T) {
+	limits, size, pause := lahja.Limits{Lag: 1 << 20}, 8<<20, 200*time.Millisecond
+	if scale() > 1 {
+		limits, size, pause = lahja.Limits{Stall: 10 * time.Second}, 1<<30, 5*time.Second
+	}
+	everywhereOnceWith(t, []behaviour{{fmt.Sprint(size>>20, " MiB"), func(s *stage) {
+		boss := s.connect("boss")
+		s.hire("worker", boss)
+		s.tell(boss, "worker", "subscribe", 0)
+		events := lahja.Stream[load](s.ctx, boss)
+		count := size / pushed
+		start := time.Now()
+		var all sync.WaitGroup
+		all.Go(func() {
+			if err := push(s.ctx, boss, "worker", count); err != nil {
+				s.Error(err)
+			}
+		})
+		all.Go(func() { s.tell(boss, "worker", "push", count) })
+		time.Sleep(pause) // it is the test's pause, during which both come to wait
+		for statOf(s, boss.Stats(), "boss", lahja.EventName[load]()).Waiting == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		all.Go(func() { s.tell(boss, "worker", "read", count) })
+		for n := range count {
+			if ev := take(s, events); ev.Value.N != n {
+				s.Fatalf("event %d has come, where %d was due", ev.Value.N, n)
+			}
+		}
+		all.Wait()
+		s.Logf("%d MiB each way in %v, with a pause of %v before the first was read",
+			size>>20, time.Since(start), pause)
+	}}}, limits)
+}
+
 // heap is the live heap in MiB.
 func heap() float64 {
 	runtime.GC()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/lahja-go/lahja"
 )
@@ -36,7 +37,7 @@ func works(ctx context.Context, ep *lahja.Endpoint) error {
 	w := &worker{ctx, ep, nil, map[string]int{}}
 	_, err := lahja.Handle(ctx, ep, func(_ context.Context, ev lahja.Event[order]) (report, error) {
 		return w.obey(ev.Value)
-	})
+	}, lahja.Concurrency(2)) // it pushes and reads
 	return err
 }
 
@@ -51,7 +52,7 @@ func (w *worker) obey(o order) (report, error) {
 	case "read":
 		return w.read(o.N)
 	case "push":
-		return report{}, w.push(o.N)
+		return report{}, push(w.ctx, w.ep, "boss", o.N)
 	case "stat":
 		for _, st := range w.ep.Stats() {
 			if st.Event == lahja.EventName[load]() {
@@ -82,18 +83,33 @@ func (w *worker) read(n int) (r report, err error) {
 	return r, nil
 }
 
-// pushed is the size of the events that a worker broadcasts.
+// pushed is the size of the events that push broadcasts.
 const pushed = 16 << 10
 
-// push broadcasts n events.
-func (w *worker) push(n int) error {
+// push broadcasts n events to an endpoint.
+func push(ctx context.Context, ep *lahja.Endpoint, to string, n int) error {
 	for i := range n {
 		ev := load{N: i, Data: make([]byte, pushed)}
-		if err := lahja.Broadcast(w.ctx, w.ep, ev); err != nil {
+		if err := lahja.Broadcast(ctx, ep, ev, lahja.To(to)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// leaving is how many events a process broadcasts before it leaves.
+const leaving = 2000
+
+// leaves broadcasts, closes, and exits at once.
+func leaves(ctx context.Context, ep *lahja.Endpoint) error {
+	for n := range leaving {
+		if err := lahja.Broadcast(ctx, ep, item{n}); err != nil {
+			return err
+		}
+	}
+	err := ep.Close()
+	os.Exit(0)
+	return err
 }
 
 // hire starts a worker: a process where endpoints can be in others, and else an endpoint.
