@@ -7,6 +7,8 @@ RACE ?= $(if $(shell command -v $$($(GO) env CC) 2>/dev/null),-race)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How many cases each property is tried with by `make property`.
 CHECKS ?= 10000
+# The tests that have a long form.
+SOAK = Lossless|Bounded|Stalled|Isolated|BothPush|Stopped|HundredEnd|ExitLoses|Scale|Cycles
 # The packages whose tests know rapid's flags.
 RAPID = $(sort $(dir $(shell grep -rl --include='*_test.go' pgregory.net/rapid .)))
 
@@ -30,8 +32,8 @@ lint: fmt ## fmt, vet on three systems, and staticcheck
 property: ## try each property with CHECKS random cases
 	$(GO) test -run Property -timeout 120m $(RAPID) -rapid.checks=$(CHECKS)
 
-soak: ## the load tests at fifty times their usual length, with their figures
-	LAHJA_SOAK=1 $(GO) test -run 'Lossless|Bounded|Stalled' -timeout 60m -v .
+soak: ## the tests under load in their long form, with their figures
+	LAHJA_SOAK=1 $(GO) test -run '$(SOAK)' -timeout 120m -v .
 
 cover: ## print how much of each package the tests of all packages execute
 	$(GO) test -coverpkg=./... -coverprofile=coverage.out ./... >/dev/null

@@ -77,59 +77,41 @@ func readAll(s *stage, events <-chan lahja.Event[load], publishers, each int, se
 	}
 }
 
-// Bounded memory: a subscription that does not read costs no more than the limit, however many
-// publishers there are, and what was not accepted is not delivered.
-func TestBounded(t *testing.T) {
-	for _, publishers := range []int{1, 16} {
-		everywhereOnceWith(t, []behaviour{{fmt.Sprint(publishers, " publishers"), func(s *stage) {
-			events := lahja.Stream[load](s.ctx, s.connect("sub"))
-			before := heap()
-			accepted := pushUntilFull(s, publishers)
-			grown := heap() - before
-			s.Logf("%d events of 1 KiB accepted, the heap has grown by %.1f MiB", accepted, grown)
-			if grown > 8 {
-				s.Errorf("the heap has grown by %.1f MiB, with a limit of 1 MiB", grown)
-			}
-			for range accepted {
-				take(s, events)
-			}
-			say(s, s.connect("last"), load{Publisher: -1})
-			if ev := take(s, events); ev.Value.Publisher != -1 {
-				s.Errorf("an event has come that was refused: %d", ev.Value.N)
-			}
-		}}}, lahja.Limits{Lag: 1 << 20})
+// Isolation: two endpoints that push to each other and do not read for a while do not jam: no
+// connection waits for a subscription.
+func TestBothPush(t *testing.T) {
+	limits, size, pause := lahja.Limits{Lag: 1 << 20}, 8<<20, 200*time.Millisecond
+	if scale() > 1 {
+		limits, size, pause = lahja.Limits{Stall: 10 * time.Second}, 1<<30, 5*time.Second
 	}
-}
-
-// pushUntilFull broadcasts from several endpoints until each has waited in vain, and returns how
-// many events were accepted.
-func pushUntilFull(s *stage, publishers int) int {
-	var pushing sync.WaitGroup
-	accepted := make([]int, publishers)
-	for i := range publishers {
-		ep := s.connect(fmt.Sprint("pub", i))
-		pushing.Go(func() {
-			for {
-				ctx, cancel := context.WithTimeout(s.ctx, 300*time.Millisecond)
-				err := lahja.Broadcast(ctx, ep, load{i, accepted[i], make([]byte, 1<<10)})
-				cancel()
-				if errors.Is(err, context.DeadlineExceeded) {
-					return
-				}
-				if err != nil {
-					s.Error(err)
-					return
-				}
-				accepted[i]++
+	everywhereOnceWith(t, []behaviour{{fmt.Sprint(size>>20, " MiB"), func(s *stage) {
+		boss := s.connect("boss")
+		s.hire("worker", boss)
+		s.tell(boss, "worker", "subscribe", 0)
+		events := lahja.Stream[load](s.ctx, boss)
+		count := size / pushed
+		start := time.Now()
+		var all sync.WaitGroup
+		all.Go(func() {
+			if err := push(s.ctx, boss, "worker", count); err != nil {
+				s.Error(err)
 			}
 		})
-	}
-	pushing.Wait()
-	sum := 0
-	for _, n := range accepted {
-		sum += n
-	}
-	return sum
+		all.Go(func() { s.tell(boss, "worker", "push", count) })
+		time.Sleep(pause) // it is the test's pause, during which both come to wait
+		for statOf(s, boss.Stats(), "boss", lahja.EventName[load]()).Waiting == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		all.Go(func() { s.tell(boss, "worker", "read", count) })
+		for n := range count {
+			if ev := take(s, events); ev.Value.N != n {
+				s.Fatalf("event %d has come, where %d was due", ev.Value.N, n)
+			}
+		}
+		all.Wait()
+		s.Logf("%d MiB each way in %v, with a pause of %v before the first was read",
+			size>>20, time.Since(start), pause)
+	}}}, limits)
 }
 
 // heap is the live heap in MiB.

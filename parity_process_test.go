@@ -38,6 +38,9 @@ var roles = map[string]func(ctx context.Context, ep *lahja.Endpoint) error{
 	"asks":   asks,
 	"holds":  holds,
 	"panics": panics,
+	"works":  works,
+	"leaves": leaves,
+	"crowds": crowds,
 }
 
 // TestParityProcess is no test: it is what the other processes run.

@@ -106,7 +106,7 @@ func everywhereInPairs(t *testing.T, all []behaviour) {
 }
 
 func newStage(t testing.TB, v *venue, pairs [2]bool, opts ...lahja.BusOption) *stage {
-	ctx, cancel := context.WithTimeout(context.Background(), tooLong)
+	ctx, cancel := context.WithTimeout(context.Background(), tooLong*time.Duration(scale()))
 	s := &stage{
 		TB: t, ctx: ctx, venue: v, bus: lahja.NewBus(opts...), wires: &wires{}, pairs: pairs,
 	}

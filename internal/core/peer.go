@@ -80,23 +80,6 @@ func (p *peer) await(ctx context.Context) (err error) {
 	return err
 }
 
-// owed is how many bytes of which events an endpoint has not reported as taken.
-func (p *peer) owed() map[string]int64 {
-	left := map[string]int64{}
-	if p.party == nil {
-		return left
-	}
-	owing := p.link.Owing()
-	p.node.mu.Lock()
-	defer p.node.mu.Unlock()
-	for _, t := range p.node.topics {
-		if bytes := owing[t.ID].Bytes; bytes > 0 {
-			left[t.Name] = bytes
-		}
-	}
-	return left
-}
-
 // leave forgets the peer: its subscriptions, its requests, and what it owes.
 func (p *peer) leave() {
 	p.mu.Lock()

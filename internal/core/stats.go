@@ -176,6 +176,23 @@ func (p *peer) addStats(m stats, topics []*Topic) {
 	}
 }
 
+// owed is how many bytes of which events an endpoint has not reported as taken.
+func (p *peer) owed() map[string]int64 {
+	left := map[string]int64{}
+	if p.party == nil {
+		return left
+	}
+	owing := p.link.Owing()
+	p.node.mu.Lock()
+	defer p.node.mu.Unlock()
+	for _, t := range p.node.topics {
+		if bytes := owing[t.ID].Bytes; bytes > 0 {
+			left[t.Name] = bytes
+		}
+	}
+	return left
+}
+
 // sentOf counts the events of a topic that the peer was sent.
 func (p *peer) sentOf(t *Topic) *atomic.Uint64 {
 	p.mu.Lock()
