@@ -163,6 +163,10 @@ type Endpoint struct {
 // Connect attaches an endpoint to the bus that listens at t. ctx bounds the attempt. It fails with
 // what Dial returns, with [ErrNameTaken] or [ErrDenied] when the bus refuses the name, and with
 // [ErrProtocol] when something else than a bus answers.
+//
+// Where t is a [Redialer], such as tcp, the endpoint outlives its connection: it dials again and goes
+// on where it was, see [Limits] and [Endpoint.WatchState]. Elsewhere, and with Limits{Resume: -1},
+// it ends with its connection.
 func Connect(ctx context.Context, name string, t Transport, opts ...EndpointOption) (*Endpoint, error) {
 	cfg := defaults()
 	for _, o := range opts {
@@ -170,7 +174,8 @@ func Connect(ctx context.Context, name string, t Transport, opts ...EndpointOpti
 	}
 	dial := func(ctx context.Context) (core.Conn, error) { return t.Dial(ctx) }
 	again, _ := t.(Redialer)
-	ep, err := core.Connect(ctx, name, cfg, dial, again != nil && again.Redials())
+	redials := again != nil && again.Redials() && cfg.Resume > 0
+	ep, err := core.Connect(ctx, name, cfg, dial, redials)
 	if err != nil {
 		return nil, fmt.Errorf("lahja: %w", err)
 	}

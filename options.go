@@ -34,7 +34,9 @@ type Limits struct {
 	// Resume is how long the session of an endpoint elsewhere outlives its connection, where the
 	// transport can be dialled again (see Redialer); 10 s by default. An endpoint that comes back
 	// in time goes on as if nothing had been. A negative value means not at all: the session ends
-	// with its connection.
+	// with its connection. Given to Connect, a negative value has the endpoint end with its
+	// connection, as it does where the transport cannot be dialled again; otherwise the endpoint
+	// dials for as long as it lives.
 	Resume time.Duration
 	// Heartbeat is after how long of silence such an endpoint and the bus ask each other for a
 	// sign of life; 5 s by default. Without one for as long again the endpoint gives the
@@ -68,6 +70,9 @@ func (l Limits) applyToBus(c *core.Config) {
 func (l Limits) applyToEndpoint(c *core.Config) {
 	if l.Handshake > 0 {
 		c.Handshake = l.Handshake
+	}
+	if l.Resume < 0 {
+		c.Resume = 0
 	}
 }
 

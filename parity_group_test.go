@@ -291,6 +291,7 @@ func (s *stage) groupFrom() {
 }
 
 func (s *stage) groupMemberDies() {
+	s.mortal = true
 	for i, asking := range []*lahja.Endpoint{s.own("asking"), s.connect("asking too")} {
 		dying := s.connect(fmt.Sprint("dying", i))
 		begun := make(chan int, 1)

@@ -189,6 +189,7 @@ func (s *stage) closedIsGone() {
 }
 
 func (s *stage) cutIsGone() {
+	s.mortal = true
 	if s.place == nil {
 		s.Skip("there is no connection")
 	}

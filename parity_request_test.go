@@ -374,6 +374,7 @@ func (s *stage) requesterCloses() {
 }
 
 func (s *stage) requesterIsCut() {
+	s.mortal = true
 	b := s.own("b")
 	a := s.connect("a")
 	if s.place == nil {
@@ -427,6 +428,7 @@ func (s *stage) answersItself() {
 }
 
 func (s *stage) allGoneSomehow() {
+	s.mortal = true
 	asking, closes, cut := s.connect("asking"), s.own("closes"), s.connect("cut")
 	returns := s.own("returns")
 	inClosing := lahja.Stream[question](s.ctx, closes)

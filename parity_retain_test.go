@@ -162,6 +162,7 @@ func (s *stage) ownerCloses() {
 }
 
 func (s *stage) ownerIsCut() {
+	s.mortal = true
 	if s.place == nil {
 		s.Skip("there is no connection")
 	}

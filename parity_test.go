@@ -61,6 +61,7 @@ type stage struct {
 	wires   *wires          // the connections made there
 	address string          // of the listener
 	pairs   [2]bool         // which of a pair connects; the other is in the bus's process
+	mortal  bool            // endpoints that connect from now on end with their connections
 	group   sync.WaitGroup  // of what the test runs beside itself
 }
 
@@ -166,6 +167,9 @@ func (s *stage) own(name string) *lahja.Endpoint {
 func (s *stage) attach(name string) (*lahja.Endpoint, error) {
 	if s.place == nil {
 		return s.bus.Endpoint(name)
+	}
+	if s.mortal {
+		return lahja.Connect(s.ctx, name, s.place, lahja.Limits{Resume: -1})
 	}
 	return lahja.Connect(s.ctx, name, s.place)
 }
@@ -294,6 +298,12 @@ func (t *severable) Dial(ctx context.Context) (lahja.Conn, error) {
 		t.wires.mu.Unlock()
 	}
 	return c, err
+}
+
+// Redials says what the wrapped transport does.
+func (t *severable) Redials() bool {
+	again, ok := t.Transport.(lahja.Redialer)
+	return ok && again.Redials()
 }
 
 // cutLast cuts the connection that was dialled last, as the death of its process would.

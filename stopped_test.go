@@ -144,6 +144,10 @@ func (s *stage) cutStopped(log *logText, limit time.Duration) {
 		}
 	}
 	s.cont(p)
+	if s.venue.name == "tcp" {
+		s.until(boss, lahja.Present(name)) // it begins another session
+		p.kill()
+	}
 	takeEnd(s, p.exited) // it finds that its session has ended
 	for got.Load() < 2*events {
 		if s.ctx.Err() != nil {

@@ -24,7 +24,7 @@ type Digest struct {
 
 // worker is what a worker process does, until the bus closes; t leads to the bus.
 func worker(ctx context.Context, name string, t lahja.Transport) error {
-	ep, err := lahja.Connect(ctx, name, t)
+	ep, err := lahja.Connect(ctx, name, t, lahja.Limits{Resume: -1}) // it ends with its bus
 	if err != nil {
 		return err
 	}

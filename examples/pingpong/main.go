@@ -93,7 +93,7 @@ func talk1(ctx context.Context, ep *lahja.Endpoint) error {
 
 // proc2 is what the other process does, until the bus closes; t leads to the bus.
 func proc2(ctx context.Context, name string, t lahja.Transport) error {
-	ep, err := lahja.Connect(ctx, name, t)
+	ep, err := lahja.Connect(ctx, name, t, lahja.Limits{Resume: -1}) // it ends with its bus
 	if err != nil {
 		return err
 	}

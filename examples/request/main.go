@@ -38,7 +38,7 @@ func answer(ctx context.Context) error {
 
 // ask is what the other process does; t leads to the bus.
 func ask(ctx context.Context, name string, t lahja.Transport) error {
-	ep, err := lahja.Connect(ctx, name, t)
+	ep, err := lahja.Connect(ctx, name, t, lahja.Limits{Resume: -1}) // it ends with its bus
 	if err != nil {
 		return err
 	}
