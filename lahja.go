@@ -136,9 +136,11 @@ func (b *Bus) ServeConn(ctx context.Context, c Conn) error {
 	if a, ok := c.(AttachedConn); ok {
 		attached = a.Attached
 	}
-	id := c.Identity()
-	return b.node.Serve(ctx, c, core.Caller{
-		Pinned: id.Name, Kind: id.Transport, User: id.User, Cert: string(id.Certificate),
+	return b.node.Serve(ctx, c, func() core.Caller {
+		id := c.Identity()
+		return core.Caller{
+			Pinned: id.Name, Kind: id.Transport, User: id.User, Cert: string(id.Certificate),
+		}
 	}, attached)
 }
 

@@ -28,10 +28,13 @@ type Caller struct {
 func (c Caller) same(other Caller) bool { return c == other }
 
 // Serve attaches the endpoint at the other end of conn and serves it until it closes, the
-// connection breaks, or ctx or the Node ends. It closes conn. attached is called with the
+// connection breaks, or ctx or the Node ends. It closes conn. caller may have to wait for the
+// connection, so it is asked only once the endpoint has spoken. attached is called with the
 // endpoint's name when it is admitted. The endpoint's session may live on when Serve returns, for
 // as long as another connection may resume it.
-func (n *Node) Serve(ctx context.Context, conn Conn, caller Caller, attached func(string)) error {
+func (n *Node) Serve(
+	ctx context.Context, conn Conn, caller func() Caller, attached func(string),
+) error {
 	defer conn.Close()
 	n.tasks.add(1, 0)
 	defer n.tasks.add(-1, 0)
@@ -122,7 +125,7 @@ const refusalTime = goodbyeTime / 2
 
 // admit does the bus's side of the handshake.
 func (n *Node) admit(
-	ctx context.Context, conn Conn, caller Caller,
+	ctx context.Context, conn Conn, caller func() Caller,
 ) (p *peer, start session.Start, err error) {
 	began := time.Now()
 	hello, err := n.hello(ctx, conn)
@@ -131,9 +134,9 @@ func (n *Node) admit(
 		// it of the end of ctx or the Node, so the answer itself is bounded by nothing but time.
 		release := session.Bound(context.Background(), conn, n.config().Handshake-time.Since(began))
 		if len(hello.Session) > 0 {
-			p, start, err = n.resume(conn, hello, caller)
+			p, start, err = n.resume(conn, hello, caller())
 		} else {
-			p, err = n.welcome(conn, hello, caller)
+			p, err = n.welcome(conn, hello, caller())
 		}
 		if err == nil {
 			release() // if that was too late, conn is closed, which Carry finds

@@ -99,7 +99,8 @@ func connect(t *testing.T, bus *Node, name string) (ep *Endpoint, served chan st
 	served = make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = bus.Serve(context.Background(), there, Caller{}, func(string) {}) // the end is told to ep
+		anyone := func() Caller { return Caller{} }
+		_ = bus.Serve(context.Background(), there, anyone, func(string) {}) // the end is told to ep
 	}()
 	dial := func(context.Context) (Conn, error) { return here, nil }
 	ep, err := Connect(context.Background(), name, config, dial, false)

@@ -122,7 +122,8 @@ func hear(conn io.Reader) (wire.Frame, error) {
 	}
 	if string(preface[:]) != wire.Preface {
 		return wire.Frame{}, fault.Errorf(fault.Protocol,
-			"the other side does not speak this protocol: it begins with %q", preface[:])
+			"the other side does not speak this protocol: it begins with %q%s", preface[:],
+			orSpeaksTLS(preface[:]))
 	}
 	var head [wire.HeaderSize]byte
 	if n, err := io.ReadFull(conn, head[:]); err != nil {
@@ -152,7 +153,15 @@ func hear(conn io.Reader) (wire.Frame, error) {
 
 func heardTooLittle(have []byte, err error) error {
 	if len(have) > 0 {
-		return fmt.Errorf("the other side said only %q: %w", have, err)
+		return fmt.Errorf("the other side said only %q%s: %w", have, orSpeaksTLS(have), err)
 	}
 	return fmt.Errorf("the other side said nothing: %w", err)
+}
+
+// orSpeaksTLS says so if that is what was heard: a record with an alert or a handshake.
+func orSpeaksTLS(have []byte) string {
+	if len(have) > 1 && (have[0] == 21 || have[0] == 22) && have[1] == 3 {
+		return ": it speaks TLS, so this side has to do so too (tcp.TLS)"
+	}
+	return ""
 }

@@ -76,7 +76,7 @@ type Transport struct {
 	out, in, swallowed, stalls atomic.Uint64
 }
 
-var _ lahja.Transport = (*Transport)(nil)
+var _ lahja.Redialer = (*Transport)(nil)
 
 // New returns a transport that connects as inner does, with the faults that plan says; none if plan
 // is nil. Any seed is as good as another; the same one repeats a run.

@@ -3,12 +3,24 @@
 //	l, err := tcp.New("127.0.0.1:4500").Listen(ctx)
 //	go bus.ServeListener(ctx, l)
 //
-// What it carries is neither encrypted nor authenticated. Therefore a Listener on an address that
-// other machines can reach refuses to start unless it is told to by [Insecure].
+// Between machines it is to be used with [TLS]. Without, what it carries is neither encrypted nor
+// authenticated; therefore a Listener on an address that other machines can reach refuses to start
+// then, unless it is told to by [Insecure].
+//
+//	server := tls.Config{
+//		Certificates: []tls.Certificate{own},
+//		ClientAuth:   tls.RequireAndVerifyClientCert,
+//		ClientCAs:    authority,
+//	}
+//	l, err := tcp.New("bus.example:4500", tcp.TLS(&server)).Listen(ctx)
+//
+//	client := tls.Config{Certificates: []tls.Certificate{own}, RootCAs: authority}
+//	ep, err := lahja.Connect(ctx, "worker", tcp.New("bus.example:4500", tcp.TLS(&client)))
 package tcp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -29,13 +41,15 @@ var _ lahja.Redialer = (*Transport)(nil)
 
 type options struct {
 	insecure bool
+	tls      *tls.Config // nil: no TLS
 }
 
 // Option changes what [New] makes.
 type Option func(*options)
 
-// Insecure lets Listen use an address that is not loopback, although what is sent is readable to
-// the network and anyone who reaches the address may speak to the bus. It has no effect on Dial.
+// Insecure lets Listen use an address that is not loopback without TLS, although what is sent is
+// then readable to the network and anyone who reaches the address may speak to the bus. It has no
+// effect on Dial.
 func Insecure() Option {
 	return func(o *options) { o.insecure = true }
 }
@@ -56,12 +70,22 @@ func New(address string, opts ...Option) *Transport {
 // Dial connects to the address. It fails when nobody listens there.
 func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("tcp: dial %s: %w", t.address, err)
+		return nil, t.dialError(err)
+	}
+	var config *tls.Config
+	if t.options.tls != nil {
+		var err error
+		if config, err = t.options.clientConfig(t.address); err != nil {
+			return nil, t.dialError(err)
+		}
 	}
 	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "tcp", t.address)
 	if err != nil {
 		return nil, fmt.Errorf("tcp: %w", err)
+	}
+	if config != nil {
+		return t.secure(c.(*net.TCPConn), config), nil
 	}
 	return newConn(c.(*net.TCPConn)), nil
 }
@@ -69,26 +93,30 @@ func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
 // Redials implements [lahja.Redialer]: an address can be dialled again.
 func (t *Transport) Redials() bool { return true }
 
-// Listen accepts connections at the address. Unless [Insecure] was given it refuses every address
+// Listen accepts connections at the address. Without [TLS] and [Insecure] it refuses every address
 // but those of the loopback interface, before it takes the port; an empty host is such an address,
 // since it means all interfaces.
 func (t *Transport) Listen(ctx context.Context) (lahja.Listener, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("tcp: listen %s: %w", t.address, err)
 	}
+	if err := t.options.canServe(); err != nil {
+		return nil, fmt.Errorf("tcp: listen %s: %w", t.address, err)
+	}
 	var config net.ListenConfig
-	if !t.options.insecure {
+	if t.options.tls == nil && !t.options.insecure {
 		config.Control = loopbackOnly
 	}
 	l, err := config.Listen(ctx, "tcp", t.address)
 	if err != nil {
 		return nil, fmt.Errorf("tcp: %w", err)
 	}
-	return &listener{l}, nil
+	return &listener{l, t.options.tls}, nil
 }
 
 var errNotLoopback = errors.New("not a loopback address, so other machines could read the events " +
-	"and join the bus: listen on 127.0.0.1, or pass tcp.Insecure() if the network is trusted")
+	"and join the bus: pass tcp.TLS, or listen on 127.0.0.1, or pass tcp.Insecure() if the " +
+	"network is trusted")
 
 // loopbackOnly is called between the making of a socket and its binding, with the address that the
 // host's name stands for: nothing can change between this check and the use.
@@ -103,6 +131,7 @@ func loopbackOnly(_, address string, _ syscall.RawConn) error {
 // listener makes a net.Listener's connections ours.
 type listener struct {
 	net net.Listener
+	tls *tls.Config // nil: no TLS
 }
 
 // Accept waits for the next connection.
@@ -110,6 +139,9 @@ func (l *listener) Accept() (lahja.Conn, error) {
 	c, err := l.net.Accept()
 	if err != nil {
 		return nil, fmt.Errorf("tcp: %w", err)
+	}
+	if l.tls != nil {
+		return l.secure(c.(*net.TCPConn)), nil
 	}
 	return newConn(c.(*net.TCPConn)), nil
 }
