@@ -149,7 +149,7 @@ func (s *stage) connect(name string) *lahja.Endpoint {
 	if s.place == nil {
 		return s.own(name)
 	}
-	ep, err := lahja.Connect(s.ctx, name, s.place)
+	ep, err := s.attach(name)
 	s.must(err)
 	s.Cleanup(func() { ep.Close() })
 	return ep
