@@ -203,7 +203,7 @@ func Handle[Req, Resp any](
 	}
 	answer := func(ctx context.Context, ev Event[Req]) {
 		resp, err := handler(ctx, ev)
-		if ev.back == nil {
+		if !ev.back.Request() {
 			return
 		}
 		if err == nil {
@@ -240,14 +240,14 @@ func handle[T any](
 // work calls handler with what arrives until the channel of s is closed.
 func work[T any](s *core.Sub, handler func(context.Context, Event[T])) {
 	for ev := range channelOf[T](s) {
-		if !s.Stopped() && (ev.back == nil || !ev.back.Over()) {
-			ctx, cancel := s.Context(ev.back)
-			s.User(func() { handler(ctx, ev) })
-			cancel()
+		if !s.Begin(ev.back) {
+			ev.back.Lost()
+			continue
 		}
-		if ev.back != nil {
-			ev.back.Done()
-		}
+		ctx, cancel := s.Context(ev.back)
+		s.User(func() { handler(ctx, ev) })
+		cancel()
+		ev.back.Done()
 	}
 }
 
@@ -261,7 +261,7 @@ func recovering[T any](handler func(context.Context, Event[T])) func(context.Con
 			}
 			slog.Error("lahja: a handler panicked", "event", EventName[T](), "origin", ev.Origin,
 				"panic", reason, "stack", string(debug.Stack()))
-			if ev.back != nil {
+			if ev.back.Request() {
 				_ = ev.back.Answer(core.Answer{Err: fmt.Errorf("the handler panicked: %v", reason)})
 			}
 		}()
@@ -336,7 +336,7 @@ func Reply[Req, Resp any](ctx context.Context, to Event[Req], resp Resp) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if to.back == nil {
+	if !to.back.Request() {
 		return notRequest[Req]()
 	}
 	response, err := responseOf[Resp]()
@@ -352,7 +352,7 @@ func Fail[Req any](ctx context.Context, to Event[Req], err error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if to.back == nil {
+	if !to.back.Request() {
 		return notRequest[Req]()
 	}
 	if err == nil {

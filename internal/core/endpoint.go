@@ -192,6 +192,10 @@ func (ep *Endpoint) handOver() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
 	defer cancel()
+	up.addressing.Lock()
+	up.leaving = true
+	up.addressing.Unlock()
+	ep.tasks.wait() // so that all that was taken is reported before the goodbye
 	up.link.Goodbye(wire.Goodbye{})
 	up.await(ctx)
 }

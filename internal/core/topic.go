@@ -249,8 +249,20 @@ func (d *Delivery) Hold(size int64) {
 
 // Back returns the way back from s to the requester; nil: it is no request.
 func (d *Delivery) Back(s *Sub) *Inbound {
-	if d.Call == nil {
-		return nil
+	var in *Inbound
+	if d.Call != nil {
+		in = d.Call.inbound(s)
 	}
-	return d.Call.inbound(s)
+	if s.Spec.Group == "" || in == nil && !s.Spec.reclaims() {
+		return in
+	}
+	assigned := &Inbound{shared: in}
+	if in != nil {
+		assigned.call, assigned.endpoint = in.call, in.endpoint
+	}
+	if s.Spec.reclaims() {
+		d.Flight.Hold()
+		assigned.flight = d.Flight
+	}
+	return assigned
 }

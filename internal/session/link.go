@@ -67,7 +67,8 @@ type Link struct {
 	mute    chan struct{} // closed when nothing can be written any more
 	down    chan struct{} // closed by Kill
 
-	left bool // the peer's Goodbye has arrived; the reader's own
+	left  bool // the peer's Goodbye has arrived; the reader's own
+	first bool // it came before ours was queued; the reader's own
 
 	mu       sync.Mutex // guards what follows
 	err      error      // why it ended, or is about to; the first one
@@ -106,10 +107,22 @@ func (l *Link) Run() error {
 	l.Kill(err)
 	<-written
 	l.acks.stop()
-	l.out.close()
+	l.out.close(l.fate())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err
+}
+
+// fate is what has become of the events that the peer has not reported. A peer that leaves reports
+// before what it has taken; one that answers our Goodbye has all, and need not report it.
+func (l *Link) fate() window.Fate {
+	switch {
+	case l.first:
+		return window.Returned
+	case l.left:
+		return window.Taken
+	}
+	return window.Lost
 }
 
 // tell says to the peer what it did wrong.
@@ -269,6 +282,7 @@ func (l *Link) Goodbye(g wire.Goodbye) {
 		return
 	}
 	o.sealed = true
+	l.acks.flush(o)
 	c := o.tailLocked(&o.queue, len(g.Code)+len(g.Message)+64)
 	o.appendLocked(c, func(dst []byte) []byte {
 		return wire.AppendControl(dst, wire.TypeGoodbye, g)
@@ -284,6 +298,12 @@ func (l *Link) unlockAndWrite() {
 		l.Kill(ErrOverflow)
 	}
 	l.nudge()
+}
+
+// Return reports to the peer that nobody here has taken the event behind f.
+func (l *Link) Return(f *window.Flight) {
+	slot := f.Slot
+	l.Send(func(dst []byte) []byte { return wire.AppendUvarints(dst, wire.TypeReturn, slot) })
 }
 
 // Took reports to the peer that everyone here has taken the event behind f.

@@ -149,8 +149,9 @@ func (o *outbox) isSealed() bool {
 	return o.sealed
 }
 
-// close refuses further frames and lets go of everything.
-func (o *outbox) close() {
+// close refuses further frames and lets go of everything; fate is that of the events that were sent
+// and not reported.
+func (o *outbox) close(fate window.Fate) {
 	o.mu.Lock()
 	o.sealed = true
 	queue := o.queue
@@ -161,6 +162,7 @@ func (o *outbox) close() {
 		c.recycle()
 	}
 	for _, f := range flights {
+		f.Meet(fate)
 		f.Drop()
 	}
 }

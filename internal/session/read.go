@@ -143,12 +143,14 @@ func (l *Link) frame(f wire.Frame) error {
 	switch f.Type {
 	case wire.TypeTaken:
 		return l.settle(f.Body)
+	case wire.TypeReturn:
+		return l.returned(f.Body)
 	case wire.TypeGoodbye:
 		var g wire.Goodbye
 		if err := wire.ParseControl(f.Body, &g); err != nil {
 			return &ProtocolError{err.Error()}
 		}
-		l.left = true
+		l.left, l.first = true, !l.out.isSealed()
 		l.handler.Goodbye(g)
 		l.said(&l.heardBye)
 		return nil
@@ -185,5 +187,25 @@ func (l *Link) settle(body []byte) error {
 	if err != nil {
 		return &ProtocolError{err.Error()}
 	}
+	return nil
+}
+
+// returned lets go of an event that the peer has not taken.
+func (l *Link) returned(body []byte) error {
+	var slot uint64
+	if err := wire.Uvarints(body, &slot); err != nil {
+		return &ProtocolError{err.Error()}
+	}
+	l.out.mu.Lock()
+	var f *window.Flight
+	if slot < uint64(len(l.out.slots.table)) {
+		f = l.out.slots.take(slot)
+	}
+	l.out.mu.Unlock()
+	if f == nil {
+		return &ProtocolError{"an event is returned that was not sent, or was taken already"}
+	}
+	f.Meet(window.Returned)
+	f.Drop()
 	return nil
 }
