@@ -182,10 +182,11 @@ func (g *survey) attend(i int, m manner) (err error) {
 	ep := g.w.current[i].ep
 	switch m {
 	case answersOther:
-		_, err = lahja.Handle(g.w.ctx, ep, func(context.Context, lahja.Event[silent]) (otherReply, error) {
-			g.w.fail("a handler is called for a request that wants another response")
-			return otherReply{}, nil
-		})
+		_, err = lahja.Handle(g.w.ctx, ep,
+			func(context.Context, lahja.Event[silent]) (otherReply, error) {
+				g.w.fail("a handler is called for a request that wants another response")
+				return otherReply{}, nil
+			})
 	case isSilent, observes:
 		opts := []lahja.SubscribeOption{}
 		if m == observes {
