@@ -104,8 +104,9 @@ func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
 			DropOldest: o.dropOldest,
 			Limit:      s.BacklogLimit(),
 			Missed:     func(ev *Event[T]) *uint64 { return &ev.Missed },
+			Reclaim:    s.Reclaims(),
 			Stale:      func(ev *Event[T]) bool { return ev.back.Over() },
-			Lost:       lost[T],
+			Lost:       func(ev *Event[T]) { ev.back.Lost() },
 			Complete:   s.Complete,
 			Finished:   s.Finished,
 			Closing:    s.Closing(),
@@ -114,9 +115,6 @@ func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
 		})
 	}
 }
-
-// lost notes that an event was dropped: a request will not be answered by this subscription.
-func lost[T any](ev *Event[T]) { ev.back.Dropped() }
 
 // Deliver implements [core.Kind].
 func (k *kind[T]) Deliver(subs []*core.Sub, payload []byte, d *core.Delivery) {
@@ -195,7 +193,8 @@ func (k *kind[T]) push(subs []*core.Sub, ev *Event[T], d *core.Delivery) {
 			s.Overflow()
 		}
 		if result > mailbox.Listed {
-			lost(ev)
+			d.Flight.Meet(window.Returned)
+			ev.back.Lost()
 		}
 	}
 }

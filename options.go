@@ -225,8 +225,9 @@ func DropOldest() SubscribeOption { return SubscribeOption{dropOldest: true} }
 // Group makes the subscription compete with the others of the same event and group name, on all
 // endpoints: each event goes to one of them that has room. By default a member is given its next
 // event when it takes one; with Buffer(n) up to n more. What waits when a member ends goes to
-// another; what was on its way to it is not repeated. Internal events do not go to groups. Group
-// cannot be combined with DropOldest, WithRetained and Observe.
+// another, and so does what it had been given and its handler had not begun; what was on its way to
+// one that died is not repeated. Internal events do not go to groups. Group cannot be combined with
+// DropOldest, WithRetained and Observe.
 func Group(name string) SubscribeOption { return SubscribeOption{group: name, hasGroup: true} }
 
 // WithRetained gets first what is retained of the type, then what follows, without a gap or a

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lahja-go/lahja"
 	"github.com/lahja-go/lahja/transports/pipe"
@@ -38,7 +39,7 @@ var roles = map[string]func(ctx context.Context, ep *lahja.Endpoint) error{
 	"asks":   asks,
 	"holds":  holds,
 	"panics": panics,
-	"works":  works,
+	"works":  labours,
 	"leaves": leaves,
 	"crowds": crowds,
 }
@@ -197,6 +198,7 @@ func TestParityProcesses(t *testing.T) {
 		{"P48 the same with the bus in the other process", (*stage).busElsewhere},
 		{"P62 two processes talk through a third", (*stage).threeProcesses},
 		{"L2 L3 a killed process is gone, and what was asked of it", (*stage).responderIsKilled},
+		{"L2 every view shows promptly that a process was killed", (*stage).killedIsSeen},
 		{"a handler whose requester's process was killed is cancelled", (*stage).requesterIsKilled},
 		{"a panic of a handler ends its program", (*stage).panicEndsProgram},
 		{"the death of the bus ends its endpoints", (*stage).busIsKilled},
@@ -290,6 +292,40 @@ func (s *stage) responderIsKilled() {
 		s.wantErr(err, lahja.ErrNoSubscribers)
 	}
 	takeEnd(s, p.exited)
+}
+
+// promptly is far less than what a peer's silence would have to last, and far more than it takes.
+const promptly = 5 * time.Second
+
+func (s *stage) killedIsSeen() {
+	main, bystander := s.own("main"), s.connect("bystander")
+	p := s.start("holds", "holds")
+	there := lahja.SubscribedBy[question]("holds")
+	eps := []*lahja.Endpoint{main, bystander}
+	var watched []<-chan lahja.Peers
+	var waited []<-chan error
+	for _, ep := range eps {
+		s.until(ep, there)
+		watched = append(watched, ep.WatchPeers(s.ctx))
+		waited = append(waited, beside(s, func() error {
+			return ep.WaitUntil(s.ctx, not(lahja.Present("holds")))
+		}))
+	}
+	began := time.Now()
+	p.kill()
+	for i, ep := range eps {
+		s.must(take(s, waited[i]))
+		for view := take(s, watched[i]); lahja.Present("holds")(view); {
+			view = take(s, watched[i])
+		}
+		peers, err := ep.Peers(s.ctx)
+		if s.must(err); lahja.Present("holds")(peers) {
+			s.Errorf("%q is told %v", ep.Name(), peers)
+		}
+	}
+	if took := time.Since(began); took > promptly {
+		s.Errorf("it took %v", took)
+	}
 }
 
 func (s *stage) requesterIsKilled() {

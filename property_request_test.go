@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -109,6 +110,9 @@ func (a *asking) attend(e *endpoint, handles bool) {
 		a.note(func() { r.events[ev.Value.N], r.tell[ev.Value.N] = ev, tell })
 		select {
 		case answer := <-tell:
+			if answer.From == "" {
+				return answer, errRefused
+			}
 			return answer, nil
 		case <-ctx.Done():
 			a.note(func() { r.over[ev.Value.N] = true })
@@ -151,7 +155,9 @@ func (a *asking) step() {
 	if len(a.pending) > 0 {
 		n = rapid.IntRange(0, len(a.pending)-1).Draw(a.t, "request")
 	}
-	switch kind := rapid.IntRange(0, 9).Draw(a.t, "step"); {
+	switch kind := rapid.IntRange(-1, 9).Draw(a.t, "step"); {
+	case kind < 0:
+		a.askBriefly(r)
 	case kind < 4 || n < 0:
 		a.ask(r)
 	case kind < 7:
@@ -213,12 +219,17 @@ func (a *asking) answer(r *answering, n int) {
 	if !got || r.closed {
 		return
 	}
+	refused := rapid.IntRange(0, 3).Draw(a.t, "refused") == 3
+	said := result{answer: reply{r.name, n}}
+	if refused {
+		said = result{err: errRefused}
+	}
 	if r.handles {
 		if !q.done {
-			tell <- reply{r.name, n}
+			tell <- said.answer
 		}
 	} else {
-		err := lahja.Reply(a.ctx, ev, reply{r.name, n})
+		err := said.say(a.ctx, ev)
 		if err != nil && !(q.done && errors.Is(err, lahja.ErrUnexpectedResponse)) {
 			a.t.Fatalf("Reply to %d, done: %v: %v", n, q.done, err)
 		}
@@ -226,10 +237,51 @@ func (a *asking) answer(r *answering, n int) {
 	if q.done {
 		return
 	}
-	if o := a.result(n); o.err != nil || o.answer != (reply{r.name, n}) {
-		a.t.Fatalf("request %d got %+v, answered by %q", n, o, r.name)
+	o := a.result(n)
+	if o.answer != said.answer || !errors.Is(o.err, said.err) || !refused && o.err != nil {
+		a.t.Fatalf("request %d got %+v, answered by %q with %+v", n, o, r.name, said)
+	}
+	var remote *lahja.RemoteError
+	if refused && (!errors.As(o.err, &remote) || remote.Endpoint != r.name) {
+		a.t.Fatalf("request %d ended with %v, refused by %q", n, o.err, r.name)
 	}
 	a.over(n, r)
+}
+
+// say answers a request so.
+func (s result) say(ctx context.Context, to lahja.Event[silent]) error {
+	if s.err != nil {
+		return lahja.Fail(ctx, to, s.err)
+	}
+	return lahja.Reply(ctx, to, s.answer)
+}
+
+// askBriefly requests at r of all, and is not answered in time.
+func (a *asking) askBriefly(r *answering) {
+	if r.closed {
+		return
+	}
+	n := len(a.pending)
+	ctx, cancel := context.WithTimeout(a.ctx, time.Millisecond)
+	q := &pending{from: r, cancel: cancel, result: make(chan result, 1), done: true}
+	for _, e := range a.ends {
+		if !e.closed {
+			q.asked = append(q.asked, e)
+		}
+	}
+	a.pending = append(a.pending, q)
+	_, err := lahja.Request[silent, reply](ctx, r.ep, silent{n})
+	if cancel(); !errors.Is(err, context.DeadlineExceeded) {
+		a.t.Fatalf("request %d ended with %v, where its time is over", n, err)
+	}
+	for _, e := range q.asked {
+		if e.handles { // it may have begun, and is then told
+			a.await("a handler is told that the time is over", func() bool {
+				_, begun := e.events[n]
+				return !begun || e.over[n]
+			})
+		}
+	}
 }
 
 // answerOther tries to answer with what is not wanted, which leaves the request as it was.

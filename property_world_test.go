@@ -45,6 +45,7 @@ type color struct {
 	event     string
 	broadcast func(context.Context, *lahja.Endpoint, note, ...lahja.BroadcastOption) error
 	start     func(context.Context, *world, *sub) error
+	nothing   func(context.Context, *lahja.Endpoint) (*lahja.Subscription, error) // subscribes
 }
 
 func colorOf[T noted]() color {
@@ -56,6 +57,9 @@ func colorOf[T noted]() color {
 			return lahja.Broadcast(ctx, ep, T(n), o...)
 		},
 		start: start[T],
+		nothing: func(ctx context.Context, ep *lahja.Endpoint) (*lahja.Subscription, error) {
+			return lahja.Subscribe(ctx, ep, func(context.Context, lahja.Event[T]) {})
+		},
 	}
 }
 

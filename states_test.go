@@ -79,7 +79,8 @@ func samplesOf(role string, theirs uint64) map[string][]sample {
 		"Refusal":    one("B", control(wire.TypeRefusal, wire.Refusal{Message: "no"})),
 		"Name":       one("", wire.AppendName(nil, wire.Name{Number: 9, Name: "nine"})),
 		"Event":      one("", wire.AppendEvent(nil, event)),
-		"Taken":      one("", wire.Append(nil, wire.TypeTaken, nil)),
+		"Taken":      one("", numbers(wire.TypeTaken, 0, 1)),
+		"Return":     one("E", numbers(wire.TypeReturn, 0)),
 		"Window":     one("B", numbers(wire.TypeWindow, theirs, 1, 1<<20)),
 		"WindowAck":  one("E", numbers(wire.TypeWindowAck, tick, 0)),
 		"Subscribe":  one("E", control(wire.TypeSubscribe, wire.Subscribe{ID: 5, Event: "tock"})),
@@ -104,7 +105,7 @@ func samplesOf(role string, theirs uint64) map[string][]sample {
 
 		"unknown, 80–bf":          unknown(0x80, 0xbf),
 		"unknown, c0–ff":          unknown(0xc1, 0xff),
-		"unknown, below 80; Room": append(unknown(0x46, 0x7f), append(unknown(0x16, 0x3f), unknown(0x09, 0x09)...)...),
+		"unknown, below 80; Room": append(unknown(0x46, 0x7f), append(unknown(0x17, 0x3f), unknown(0x09, 0x09)...)...),
 	}
 }
 
@@ -223,6 +224,10 @@ func toBus(t *testing.T, state string, frames []byte) (blamed bool) {
 			t.Fatal(err)
 		}
 		bus := lahja.NewBus()
+		own, err := bus.Endpoint("own")
+		if err != nil {
+			t.Fatal(err)
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		served := make(chan error, 1)
 		go func() { served <- bus.ServeListener(ctx, l) }()
@@ -240,6 +245,12 @@ func toBus(t *testing.T, state string, frames []byte) (blamed bool) {
 			s.until(wire.TypeWelcome)
 			s.record(wire.AppendName(nil, wire.Name{Number: tick, Name: "tick"}))
 			s.record(wire.AppendEvent(nil, &wire.Event{Name: tick}))
+			s.record(control(wire.TypeSubscribe, wire.Subscribe{ID: 1, Event: lahja.EventName[item]()}))
+			s.until(wire.TypeSubscribed)
+			if err := lahja.Broadcast(t.Context(), own, item{1}); err != nil {
+				t.Fatal(err)
+			}
+			s.until(wire.TypeEvent) // in slot 0
 			if state == "leaving" {
 				stop()
 				s.until(wire.TypeGoodbye)

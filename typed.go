@@ -208,7 +208,7 @@ func Handle[Req, Resp any](
 	}
 	answer := func(ctx context.Context, ev Event[Req]) {
 		resp, err := handler(ctx, ev)
-		if !ev.back.IsRequest() {
+		if !ev.back.Request() {
 			return
 		}
 		if err == nil {
@@ -245,11 +245,13 @@ func handle[T any](
 // work calls handler with what arrives until the channel of s is closed.
 func work[T any](s *core.Sub, handler func(context.Context, Event[T])) {
 	for ev := range channelOf[T](s) {
-		if !s.Stopped() && !ev.back.Over() {
-			ctx, cancel := s.Context(ev.back)
-			s.User(func() { handler(ctx, ev) })
-			cancel()
+		if !s.Begin(ev.back) {
+			ev.back.Lost()
+			continue
 		}
+		ctx, cancel := s.Context(ev.back)
+		s.User(func() { handler(ctx, ev) })
+		cancel()
 		ev.back.Done()
 	}
 }
@@ -264,7 +266,7 @@ func recovering[T any](handler func(context.Context, Event[T])) func(context.Con
 			}
 			slog.Error("lahja: a handler panicked", "event", EventName[T](), "origin", ev.Origin,
 				"panic", reason, "stack", string(debug.Stack()))
-			if ev.back.IsRequest() {
+			if ev.back.Request() {
 				_ = ev.back.Answer(core.Answer{Err: fmt.Errorf("the handler panicked: %v", reason)})
 			}
 		}()
@@ -339,7 +341,7 @@ func Reply[Req, Resp any](ctx context.Context, to Event[Req], resp Resp) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if !to.back.IsRequest() {
+	if !to.back.Request() {
 		return notRequest[Req]()
 	}
 	response, err := responseOf[Resp]()
@@ -355,7 +357,7 @@ func Fail[Req any](ctx context.Context, to Event[Req], err error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if !to.back.IsRequest() {
+	if !to.back.Request() {
 		return notRequest[Req]()
 	}
 	if err == nil {

@@ -32,8 +32,8 @@ type worker struct {
 	next map[string]int // by origin, the number that is due
 }
 
-// works is the role of a process that is a worker.
-func works(ctx context.Context, ep *lahja.Endpoint) error {
+// labours is the role of a process that is a worker.
+func labours(ctx context.Context, ep *lahja.Endpoint) error {
 	w := &worker{ctx, ep, nil, map[string]int{}}
 	_, err := lahja.Handle(ctx, ep, func(_ context.Context, ev lahja.Event[order]) (report, error) {
 		return w.obey(ev.Value)
@@ -117,7 +117,7 @@ func (s *stage) hire(name string, boss *lahja.Endpoint) *process {
 	s.Helper()
 	var p *process
 	if s.place == nil || s.venue.name == "memory" {
-		s.must(works(s.ctx, s.connect(name)))
+		s.must(labours(s.ctx, s.connect(name)))
 	} else {
 		p = s.start("works", name)
 	}

@@ -259,13 +259,30 @@ func (c *Call) assign(p *parcel, to *peer) (id uint64, ok bool) {
 	}
 	c.mu.Unlock()
 	if !over && to.hasLeft() { // perhaps too early for the call to be told
-		c.gone(p, fault.ResponderGone)
+		if p.post.group == "" {
+			c.gone(p, fault.ResponderGone)
+		}
 		over = true
 	}
 	if over {
 		c.node.forget(id)
 	}
 	return id, !over
+}
+
+// replace makes a parcel a recipient in the place of one that was returned; false: the call is over.
+func (c *Call) replace(old, again *parcel) bool {
+	c.mu.Lock()
+	over, id := c.over.Load(), old.id
+	if !over {
+		delete(c.left, old)
+		c.left[again] = nil
+	}
+	c.mu.Unlock()
+	if id != 0 {
+		c.node.forget(id)
+	}
+	return !over
 }
 
 // inbound makes the endpoint of s a recipient, unless it only observes, and returns what its

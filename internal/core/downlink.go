@@ -74,7 +74,7 @@ func (p *peer) add(m *wire.Subscribe) error {
 	var own *post
 	switch served := (&member{entry: s, peer: p, retained: m.Retained}); {
 	case m.Group != "":
-		served.room = 1
+		served.room = 1 + int(min(m.Room, pacedRoom))
 		s.Ref = served
 	case m.DropOldest || m.Retained:
 		own = &post{peer: p}

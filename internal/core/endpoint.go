@@ -197,10 +197,19 @@ func (ep *Endpoint) handOver() {
 	defer cancel()
 	for _, p := range []*peer{l.current.Load(), l.coming.Load()} {
 		if p != nil {
-			p.link.Goodbye(wire.Goodbye{})
-			_ = p.await(ctx) // whoever wants to know calls Shutdown
+			p.takeLeave(ctx)
 		}
 	}
+}
+
+// takeLeave says goodbye to the bus, after all that was taken of it.
+func (p *peer) takeLeave(ctx context.Context) {
+	p.addressing.Lock()
+	p.leaving = true
+	p.addressing.Unlock()
+	p.node.self.Ref.(*Endpoint).tasks.wait() // so that it is reported before the goodbye
+	p.link.Goodbye(wire.Goodbye{})
+	_ = p.await(ctx) // whoever wants to know calls Shutdown
 }
 
 func (ep *Endpoint) openSubs() []*Sub {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/window"
 )
 
 // Inbound is what an event has beside its value: for a request, as one of its recipients has it,
@@ -16,10 +17,42 @@ type Inbound struct {
 	endpoint *Endpoint
 	observer bool // it does not count
 	open     int  // subscriptions that may still answer; guarded by call.mu
+
+	// Of a member of a group.
+	shared *Inbound       // what it has in common with the endpoint's other subscriptions
+	flight *window.Flight // held until its handler starts; nil then, and without a handler
 }
 
-// IsRequest reports whether the event is a request.
-func (in *Inbound) IsRequest() bool { return in != nil && in.call != nil }
+// Request reports whether somebody waits for an answer; in may be nil.
+func (in *Inbound) Request() bool { return in != nil && in.call != nil }
+
+// take says that the handler starts, or never will.
+func (in *Inbound) take() {
+	in.flight.Conclude() // others may be about to let go of it
+	in.flight.Drop()
+	in.flight = nil
+}
+
+// Lost says that the event is discarded; in may be nil. A group gives it to another member.
+func (in *Inbound) Lost() {
+	if in == nil {
+		return
+	}
+	if in.gap != nil {
+		in.gap.gap.Store(true) // the next one tells
+	}
+	if in.flight != nil {
+		if !in.Over() {
+			in.flight.Meet(window.Returned)
+		}
+		in.take()
+	}
+	if in.shared != nil {
+		in.done(nil)
+	} else {
+		in.done(fault.ResponderGone)
+	}
+}
 
 // IsGap reports whether there is a gap before the event.
 func (in *Inbound) IsGap() bool { return in != nil && in.gap != nil }
@@ -31,7 +64,7 @@ func (in *Inbound) Wanted() string { return in.call.wanted }
 // its time is over is known before the requester says so. From one who only observes, nothing is
 // withdrawn: requests are answered sooner than they are observed.
 func (in *Inbound) Over() bool {
-	return in.IsRequest() && !in.observer && (in.call.Over() || in.call.expired())
+	return in.Request() && !in.observer && (in.call.Over() || in.call.expired())
 }
 
 // Answer answers the request.
@@ -62,21 +95,18 @@ func (in *Inbound) Answer(a Answer) error {
 	return in.call.answer(in.endpoint, a)
 }
 
-// Dropped says that the event does not reach its subscription after all.
-func (in *Inbound) Dropped() {
-	if in.IsGap() {
-		in.gap.gap.Store(true) // the next one tells
-	}
-	in.Done()
-}
-
 // Done says that one subscription of the recipient has handled the request and will not answer.
-func (in *Inbound) Done() {
-	if !in.IsRequest() || in.observer {
+func (in *Inbound) Done() { in.done(fault.ResponderGone) }
+
+func (in *Inbound) done(reason error) {
+	if !in.Request() || in.observer {
 		return
 	}
 	if in.of != nil {
 		in = in.of
+	}
+	if in.shared != nil {
+		in = in.shared
 	}
 	c := in.call
 	c.mu.Lock()
@@ -84,14 +114,14 @@ func (in *Inbound) Done() {
 	last := in.open == 0
 	c.mu.Unlock()
 	if last {
-		c.gone(in.endpoint, fault.ResponderGone)
+		c.gone(in.endpoint, reason)
 	}
 }
 
 // Context returns a handler's context: it ends with the deadline of the requester, and when
 // nobody waits for the answer any more. The handler must call cancel when it returns.
 func (in *Inbound) Context(parent context.Context) (ctx context.Context, cancel func()) {
-	if in.observer {
+	if in.observer || !in.Request() {
 		return parent, func() {}
 	}
 	c := in.call
@@ -121,4 +151,16 @@ func (in *Inbound) Context(parent context.Context) (ctx context.Context, cancel 
 type handler struct {
 	endpoint *Endpoint
 	stop     context.CancelFunc
+}
+
+// addressed is an inlet through which an event came that is for one subscription.
+type addressed inlet
+
+// Settle implements [window.Settler].
+func (a *addressed) Settle(f *window.Flight) {
+	if f.Fate() == window.Returned {
+		a.peer.link.Return(f)
+		return
+	}
+	(*inlet)(a).Settle(f)
 }

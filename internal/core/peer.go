@@ -34,6 +34,10 @@ type peer struct {
 	inlets   map[uint64]*inlet // by the number of the event's name
 	delivery Delivery          // the event that is being delivered; kept to save an allocation
 
+	// addressing is held while an event for one subscription is handed over, until it is reported.
+	addressing sync.Mutex
+	leaving    bool // the endpoint takes no more of them; guarded by addressing
+
 	mu        sync.Mutex                // guards what follows
 	gone      bool                      // it has left
 	sent      map[*Topic]*atomic.Uint64 // events that it was sent
@@ -267,7 +271,13 @@ func (p *peer) event(body []byte) error {
 		return err
 	}
 	size := int64(len(e.Payload)) + window.Overhead
-	d.Flight = window.NewFlight(in, size, e.Slot, e.Flags&wire.FlagPrompt != 0)
+	owner := window.Settler(in)
+	if e.Flags&wire.FlagTarget != 0 {
+		owner = (*addressed)(in)
+		p.addressing.Lock()
+		defer p.addressing.Unlock()
+	}
+	d.Flight = window.NewFlight(owner, size, e.Slot, e.Flags&wire.FlagPrompt != 0)
 	if e.Flags&wire.FlagRequest != 0 {
 		if d.Call, err = p.request(&e); err != nil {
 			d.Flight.Drop()
@@ -307,8 +317,9 @@ func (p *peer) target(e *wire.Event, d *Delivery) {
 	p.node.mu.Lock()
 	entry := p.node.table.Sub(p.node.self, e.Target)
 	p.node.mu.Unlock()
-	if entry == nil {
-		return // it has ended meanwhile
+	if entry == nil || p.leaving {
+		d.Flight.Meet(window.Returned) // it has ended meanwhile
+		return
 	}
 	d.fromBus = false
 	s := entry.Ref.(*Sub)

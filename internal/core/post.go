@@ -303,35 +303,49 @@ func (p *post) freeLocked(c *parcel) *member {
 // for another.
 type ticket struct {
 	member *member
-	topic  *Topic
-	flight *window.Flight // the publisher's
+	parcel *parcel
 }
 
 // Settle implements [window.Settler].
 func (t *ticket) Settle(f *window.Flight) {
 	p := t.member.post
-	if p.group != "" && t.member.died() {
-		t.topic.lost.Add(1)
+	if p.group != "" {
+		switch f.Fate() {
+		case window.Returned:
+			if t.parcel.Topic.node.draining.Load() {
+				break // an endpoint that leaves because the bus closes still has what it got
+			}
+			p.takeBack(t.parcel)
+			return
+		case window.Lost:
+			t.parcel.Topic.lost.Add(1)
+		}
 	}
 	p.mu.Lock()
 	t.member.room++
 	t.member.onWay -= f.Size
 	p.mu.Unlock()
-	t.flight.Drop()
+	t.parcel.Flight.Drop()
 	p.serve()
 }
 
-// died reports whether the link to the member has ended, and what was on its way with it.
-func (m *member) died() bool {
-	if m.peer == nil {
-		return false
+// takeBack has an event go to another member: the one that had it has ended, and did not take it.
+func (p *post) takeBack(c *parcel) {
+	again := &parcel{Delivery: c.Delivery, body: c.body, size: c.size, flags: c.flags, post: p}
+	if c.Call != nil && !c.Call.replace(c, again) {
+		c.Flight.Drop() // nobody waits for an answer any more
+		return
 	}
-	select {
-	case <-m.peer.link.Down():
-		return true
-	default:
-		return false
+	p.mu.Lock()
+	wanted, _ := p.wantsLocked(&again.Delivery)
+	if wanted {
+		p.waiting = slices.Insert(p.waiting, 0, again)
 	}
+	p.mu.Unlock()
+	if !wanted {
+		again.giveUp()
+	}
+	p.serve()
 }
 
 // deliver hands c to m; without m it is given up.
@@ -342,9 +356,12 @@ func (m *member) deliver(c *parcel, missed uint64) {
 	}
 	d := c.Delivery
 	d.Missed = missed
-	d.Flight = window.NewFlight(&ticket{m, d.Topic, c.Flight}, c.size, 0, true)
+	d.Flight = window.NewFlight(&ticket{m, c}, c.size, 0, true)
 	if m.peer != nil {
-		m.send(c, &d)
+		if !m.send(c, &d) {
+			m.post.expel(m) // it is leaving
+			d.Flight.Meet(window.Returned)
+		}
 	} else if d.For(m.own) {
 		c.body.Push(m.own, &d)
 	}
@@ -354,8 +371,8 @@ func (m *member) deliver(c *parcel, missed uint64) {
 	}
 }
 
-// send sends c to a member elsewhere.
-func (m *member) send(c *parcel, d *Delivery) {
+// send sends c to a member elsewhere; false: the member's link takes no more.
+func (m *member) send(c *parcel, d *Delivery) bool {
 	payload, err := c.body.Payload()
 	if err != nil {
 		slog.Error("lahja: an event that waited cannot be encoded", "event", d.Topic.Name,
@@ -363,7 +380,7 @@ func (m *member) send(c *parcel, d *Delivery) {
 		if c.Call != nil {
 			c.Call.gone(c, fault.ResponderGone)
 		}
-		return
+		return true
 	}
 	e := wire.Event{
 		Flags: wire.FlagOrigin | wire.FlagTarget | wire.FlagPrompt | c.flags,
@@ -378,12 +395,12 @@ func (m *member) send(c *parcel, d *Delivery) {
 			// A number that nobody answers to; the call's own may be in use on this link.
 			id = d.Topic.node.next()
 		} else if id, ok = d.Call.assign(c, m.peer); !ok {
-			return
+			return !m.peer.hasLeft()
 		}
 		wanted = d.Call.describe(&e, id)
 	}
 	m.peer.sentOf(d.Topic).Add(1)
-	m.peer.link.Event(&e, d.Flight, name, wire.Name{Number: d.originID, Name: d.Origin}, wanted)
+	return m.peer.link.Event(&e, d.Flight, name, wire.Name{Number: d.originID, Name: d.Origin}, wanted)
 }
 
 // mark sets what an event's frame says of the event beside its payload.

@@ -30,6 +30,18 @@ type Spec struct {
 // addressed to it.
 func (s *Spec) posted() bool { return s.Group != "" || s.Lossy || s.Retained }
 
+// ahead is how many events a member of a group gets before its handler asks for them. One without
+// a handler has taken what is in its channel.
+func (s *Spec) ahead() int {
+	if s.Group == "" || s.Workers == 0 {
+		return 0
+	}
+	return min(s.Buffer, pacedRoom)
+}
+
+// reclaims reports whether events count as taken only when their handler starts.
+func (s *Spec) reclaims() bool { return s.Group != "" && s.Workers > 0 }
+
 // Box is the mailbox of a Sub.
 type Box interface {
 	End()
@@ -160,7 +172,7 @@ func (ep *Endpoint) register(s *Sub) error {
 		return ep.Err()
 	}
 	if s.Spec.Group != "" && n.line == nil {
-		m := &member{entry: s.entry, own: s, room: 1}
+		m := &member{entry: s.entry, own: s, room: 1 + s.Spec.ahead()}
 		t.groupLocked(s.Spec.Group).join(m)
 		s.entry.Ref = m
 	}
@@ -287,13 +299,16 @@ func (s *Sub) Unreadable(origin string, err error) {
 		s.Endpoint.name, s.Spec.Event, origin, err), false)
 }
 
+// Reclaims reports whether what is in the channel when it ends is to be discarded.
+func (s *Sub) Reclaims() bool { return s.Spec.reclaims() }
+
 // BacklogLimit is the most bytes that may wait in its mailbox.
 func (s *Sub) BacklogLimit() int64 { return s.Endpoint.node.backlogLimit() }
 
 // Context returns the context for a handler's call, which must call cancel when it has returned.
 // It ends with s, and for a request with its requester.
 func (s *Sub) Context(in *Inbound) (ctx context.Context, cancel func()) {
-	if !in.IsRequest() {
+	if !in.Request() {
 		return s.ctx, func() {}
 	}
 	return in.Context(s.ctx)
@@ -302,8 +317,17 @@ func (s *Sub) Context(in *Inbound) (ctx context.Context, cancel func()) {
 // Unsubscribe ends s. No handler call starts after it.
 func (s *Sub) Unsubscribe() { s.end(nil, false) }
 
-// Stopped reports whether no handler call may start any more.
-func (s *Sub) Stopped() bool { return s.stopped.Load() }
+// Begin reports whether the handler may be called with an event, and says so to who holds it.
+func (s *Sub) Begin(in *Inbound) bool {
+	if !s.Spec.reclaims() {
+		return !s.stopped.Load() && !in.Over()
+	}
+	if s.stopped.Load() {
+		return false
+	}
+	in.take()
+	return !in.Over()
+}
 
 // Done is closed when s has ended and its workers have returned.
 func (s *Sub) Done() <-chan struct{} { return s.done }

@@ -251,15 +251,38 @@ func (d *Delivery) Hold(size int64) {
 }
 
 // Back returns what the event has for s beside its value; nil: nothing.
-func (d *Delivery) Back(s *Sub) (in *Inbound) {
-	if d.Call != nil {
-		in = d.Call.inbound(s)
-	}
+func (d *Delivery) Back(s *Sub) *Inbound {
+	in := d.assigned(s)
 	if !s.gap.Load() || !s.gap.Swap(false) {
 		return in
 	}
-	if in == nil {
-		return &Inbound{gap: s}
+	switch {
+	case in == nil:
+		in = &Inbound{gap: s}
+	case s.Spec.Group != "": // it is for this subscription alone
+		in.gap = s
+	default:
+		in = &Inbound{call: in.call, gap: s, of: in, endpoint: in.endpoint, observer: in.observer}
 	}
-	return &Inbound{call: in.call, gap: s, of: in, endpoint: in.endpoint, observer: in.observer}
+	return in
+}
+
+// assigned returns the way back from s to the requester, and to the group; nil: neither.
+func (d *Delivery) assigned(s *Sub) *Inbound {
+	var in *Inbound
+	if d.Call != nil {
+		in = d.Call.inbound(s)
+	}
+	if s.Spec.Group == "" || in == nil && !s.Spec.reclaims() {
+		return in
+	}
+	assigned := &Inbound{shared: in}
+	if in != nil {
+		assigned.call, assigned.endpoint = in.call, in.endpoint
+	}
+	if s.Spec.reclaims() {
+		d.Flight.Hold()
+		assigned.flight = d.Flight
+	}
+	return assigned
 }

@@ -87,6 +87,9 @@ func (p *peer) announce(s *Sub) *ack {
 		Response: s.Spec.Response, Group: s.Spec.Group, DropOldest: s.Spec.Lossy,
 		Retained: s.Spec.Retained, Room: uint64(s.Spec.Buffer),
 	}
+	if s.Spec.Group != "" {
+		m.Room = uint64(s.Spec.ahead())
+	}
 	p.link.Send(func(dst []byte) []byte {
 		return wire.AppendControl(dst, wire.TypeSubscribe, m)
 	})

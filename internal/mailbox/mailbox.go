@@ -30,6 +30,7 @@ type Options[E any] struct {
 	Take       int   // complete after so many events; 0: no such end
 	Limit      int64 // most bytes listed
 	DropOldest bool  // when the channel is full, drop its oldest event instead of listing
+	Reclaim    bool  // what is in the channel when End is called is discarded as well
 
 	Missed   func(*E) *uint64 // where an event counts the dropped ones before it
 	Stale    func(*E) bool    // a listed event is not wanted any more
@@ -222,14 +223,16 @@ func (m *Mailbox[E]) send(e *entry[E]) bool {
 func (m *Mailbox[E]) discardAll(blocks *block[E]) {
 	for b := blocks; b != nil; b = b.next {
 		for ; b.sent < b.used; b.sent++ {
+			b.entries[b.sent].flight.Meet(window.Returned)
 			m.discard(&b.entries[b.sent])
 		}
 	}
 }
 
 func (m *Mailbox[E]) discard(e *entry[E]) {
-	m.opt.Lost(&e.event)
+	ev := e.event
 	m.release(e)
+	m.opt.Lost(&ev)
 }
 
 // release clears e, so that the list does not keep alive what was sent.
@@ -270,6 +273,9 @@ func (m *Mailbox[E]) Seal() {
 
 // finish runs once: when the mailbox is sealed and the pump, if there was one, is through.
 func (m *Mailbox[E]) finish() {
+	if m.opt.Reclaim {
+		m.reclaim()
+	}
 	m.opt.Finished()
 	if m.opt.Closing == nil {
 		close(m.ch)
@@ -279,4 +285,19 @@ func (m *Mailbox[E]) finish() {
 		m.opt.Closing()
 		close(m.ch)
 	})
+}
+
+// reclaim discards what is in the channel, unless it may still be taken.
+func (m *Mailbox[E]) reclaim() {
+	m.mu.Lock()
+	ended := m.ended
+	m.mu.Unlock()
+	for ended {
+		select {
+		case ev := <-m.ch:
+			m.opt.Lost(&ev)
+		default:
+			return
+		}
+	}
 }

@@ -410,6 +410,34 @@ func TestPropertyMissed(t *testing.T) {
 	})
 }
 
+// What is in the channel of one that reclaims is discarded with the rest, once it has ended.
+func TestReclaim(t *testing.T) {
+	for _, ended := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := watch(Options[event]{Buffer: 2, Reclaim: true, Limit: 1000}, false)
+			for n := range 4 {
+				w.push(n, 1)
+			}
+			synctest.Wait()
+			if ended {
+				w.End()
+			} else {
+				w.Seal()
+			}
+			synctest.Wait()
+			var got []int
+			for ev := range w.C() {
+				got = append(got, ev.n)
+			}
+			w.tasks.Wait()
+			if kept := len(got); ended && (kept > 0 || len(w.lost) != 4) ||
+				!ended && (kept != 4 || len(w.lost) > 0) {
+				t.Errorf("ended: %v: got %v, discarded %v", ended, got, w.lost)
+			}
+		})
+	}
+}
+
 // Take counts what arrives: an event that is withdrawn while it waits is delivered all the same,
 // for another will not come in its place.
 func TestTakeOfWithdrawn(t *testing.T) {

@@ -122,6 +122,18 @@ func (a *acks) report(c *chunk) *chunk {
 	return c
 }
 
+// flush queues a report of all that was taken, so that it is written before a Goodbye. o.mu is held.
+func (a *acks) flush(o *outbox) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.taken.Len() > 0 {
+		o.appendLocked(o.tailLocked(&o.queue, wire.MaxTaken), func(dst []byte) []byte {
+			return wire.AppendTaken(dst, &a.taken)
+		})
+	}
+	a.bytes, a.urged = 0, false
+}
+
 // stop ends the timer for good.
 func (a *acks) stop() {
 	a.mu.Lock()

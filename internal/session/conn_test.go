@@ -277,14 +277,18 @@ func finish(sides ...*side) {
 type owner struct {
 	mu      sync.Mutex
 	settled map[int64]int
+	fates   map[int64]window.Fate
 }
 
-func newOwner() *owner { return &owner{settled: map[int64]int{}} }
+func newOwner() *owner {
+	return &owner{settled: map[int64]int{}, fates: map[int64]window.Fate{}}
+}
 
 func (o *owner) Settle(f *window.Flight) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.settled[f.Size]++
+	o.fates[f.Size] = f.Fate()
 }
 
 func (o *owner) count() (n int) {

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lahja-go/lahja/internal/window"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -99,6 +100,7 @@ type Link struct {
 	// Of the peer, which one reader at a time looks after.
 	received uint64 // numbered frames
 	left     bool   // its Goodbye has arrived
+	first    bool   // it came before ours was queued
 
 	mu       sync.Mutex // guards what follows
 	conn     *carrier   // that moves frames now; nil: the link waits for a connection
@@ -137,12 +139,24 @@ func (l *Link) finish() {
 		<-last.done
 	}
 	l.acks.stop()
-	lost := l.out.close()
+	lost := l.out.close(l.fate())
 	if err == nil {
 		lost = 0 // the peer has read everything before it said goodbye
 	}
 	l.handler.Ended(err, lost)
 	close(l.over)
+}
+
+// fate is what has become of the events that the peer has not reported. A peer that leaves reports
+// before what it has taken; one that answers our Goodbye has all, and need not report it.
+func (l *Link) fate() window.Fate {
+	switch {
+	case l.first:
+		return window.Returned
+	case l.left:
+		return window.Taken
+	}
+	return window.Lost
 }
 
 // Kill ends the link at once, for the reason err; the first reason counts.

@@ -252,9 +252,10 @@ func (o *outbox) isSealed() bool {
 	return o.sealed
 }
 
-// close refuses further frames and lets go of everything. It returns how many events there were of
-// which it is not known that they arrived: where that is not confirmed, those that were not taken.
-func (o *outbox) close() (lost int) {
+// close refuses further frames and lets go of everything; fate is that of the events that were sent
+// and not reported. It returns how many events there were of which it is not known that they
+// arrived: where that is not confirmed, those that were not taken.
+func (o *outbox) close(fate window.Fate) (lost int) {
 	o.mu.Lock()
 	o.sealed = true
 	left := slices.Concat(o.kept, o.queue)
@@ -269,6 +270,7 @@ func (o *outbox) close() (lost int) {
 		lost = len(flights)
 	}
 	for _, f := range flights {
+		f.Meet(fate)
 		f.Drop()
 	}
 	return lost

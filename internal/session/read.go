@@ -151,12 +151,14 @@ func (c *carrier) frame(f wire.Frame) error {
 	switch f.Type {
 	case wire.TypeTaken:
 		return l.settle(f.Body)
+	case wire.TypeReturn:
+		return l.returned(f.Body)
 	case wire.TypeGoodbye:
 		var g wire.Goodbye
 		if err := wire.ParseControl(f.Body, &g); err != nil {
 			return &ProtocolError{err.Error(), false}
 		}
-		l.left = true
+		l.left, l.first = true, !l.out.isSealed()
 		l.handler.Goodbye(g)
 		c.said(&l.heardBye)
 		return nil
@@ -211,5 +213,28 @@ func (l *Link) settle(body []byte) error {
 	if err != nil {
 		return &ProtocolError{err.Error(), false}
 	}
+	return nil
+}
+
+// returned lets go of an event that the peer has not taken.
+func (l *Link) returned(body []byte) error {
+	if l.opt.Dials {
+		return &ProtocolError{"a bus returns an event, which only endpoints do", false}
+	}
+	var slot uint64
+	if err := wire.Uvarints(body, &slot); err != nil {
+		return &ProtocolError{err.Error(), false}
+	}
+	l.out.mu.Lock()
+	var f *window.Flight
+	if slot < uint64(len(l.out.slots.table)) {
+		f = l.out.slots.take(slot)
+	}
+	l.out.mu.Unlock()
+	if f == nil {
+		return &ProtocolError{"an event is returned that was not sent, or was taken already", false}
+	}
+	f.Meet(window.Returned)
+	f.Drop()
 	return nil
 }

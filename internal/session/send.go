@@ -92,6 +92,7 @@ func (l *Link) Goodbye(g wire.Goodbye) {
 		return
 	}
 	o.sealed = true
+	l.acks.flush(o)
 	c := o.tailLocked(&o.queue, len(g.Code)+len(g.Message)+64)
 	o.appendLocked(c, func(dst []byte) []byte {
 		return wire.AppendControl(dst, wire.TypeGoodbye, g)
@@ -107,6 +108,12 @@ func (l *Link) unlockAndWrite() {
 		l.Kill(ErrOverflow)
 	}
 	l.nudge()
+}
+
+// Return reports to the peer that nobody here has taken the event behind f.
+func (l *Link) Return(f *window.Flight) {
+	slot := f.Slot
+	l.Send(func(dst []byte) []byte { return wire.AppendUvarints(dst, wire.TypeReturn, slot) })
 }
 
 // Took reports to the peer that everyone here has taken the event behind f.

@@ -29,8 +29,37 @@ type Flight struct {
 	Prompt bool   // the publisher is short of room: report at once when it is taken
 
 	refs  atomic.Int32
+	fate  atomic.Int32
+	early atomic.Bool // it was settled before the last holder let go
 	owner Settler
 }
+
+// Fate is what became of an event that was for one holder alone.
+type Fate int32
+
+// The fates.
+const (
+	Taken    Fate = iota // by who was to have it
+	Returned             // it was not taken: another may have it
+	Lost                 // nobody knows whether it was taken
+)
+
+// Meet says what becomes of the event. Drop it afterwards; Meet of nil does nothing.
+func (f *Flight) Meet(fate Fate) {
+	if f != nil {
+		f.fate.Store(int32(fate))
+	}
+}
+
+// Conclude settles f at once, whoever still holds it. The caller must hold it itself.
+func (f *Flight) Conclude() {
+	if !f.early.Swap(true) {
+		f.owner.Settle(f)
+	}
+}
+
+// Fate returns what has become of the event.
+func (f *Flight) Fate() Fate { return Fate(f.fate.Load()) }
 
 var flights = sync.Pool{New: func() any { return new(Flight) }}
 
@@ -39,6 +68,8 @@ func NewFlight(owner Settler, size int64, slot uint64, prompt bool) *Flight {
 	f := flights.Get().(*Flight)
 	f.Size, f.Slot, f.Prompt, f.owner = size, slot, prompt, owner
 	f.refs.Store(1)
+	f.fate.Store(int32(Taken))
+	f.early.Store(false)
 	return f
 }
 
@@ -50,7 +81,9 @@ func (f *Flight) Drop() {
 	if f == nil || f.refs.Add(-1) > 0 {
 		return
 	}
-	f.owner.Settle(f)
+	if !f.early.Load() {
+		f.owner.Settle(f)
+	}
 	f.owner = nil
 	flights.Put(f)
 }

@@ -108,7 +108,8 @@ func TestDocumentTypes(t *testing.T) {
 		"Reply": wire.TypeReply, "End": wire.TypeEnd, "Cancel": wire.TypeCancel, "Ask": wire.TypeAsk,
 		"Answer": wire.TypeAnswer, "Watch": wire.TypeWatch, "Peer": wire.TypePeer,
 		"Peers": wire.TypePeers, "Forget": wire.TypeForget, "Goodbye": wire.TypeGoodbye,
-		"Held": wire.TypeHeld, "Drain": wire.TypeDrain, "Hello": wire.TypeHello,
+		"Held": wire.TypeHeld, "Drain": wire.TypeDrain, "Return": wire.TypeReturn,
+		"Hello":   wire.TypeHello,
 		"Welcome": wire.TypeWelcome, "Refusal": wire.TypeRefusal, "Confirm": wire.TypeConfirm,
 		"Ping": wire.TypePing, "Pong": wire.TypePong, "Void": wire.TypeVoid,
 	} {
@@ -117,7 +118,7 @@ func TestDocumentTypes(t *testing.T) {
 		}
 	}
 	rows := regexp.MustCompile(`\n\| [0-9a-f]{2} \| [A-Z]`).FindAllString(text, -1)
-	if known := 28; len(rows) != known {
+	if known := 29; len(rows) != known {
 		t.Errorf("it has %d types, where %d are known", len(rows), known)
 	}
 }

@@ -38,6 +38,7 @@ var types = []struct {
 	{wire.TypeGoodbye, true, false},
 	{wire.TypeHeld, true, false},
 	{wire.TypeDrain, true, false},
+	{wire.TypeReturn, true, false},
 	{wire.TypeHello, false, false},
 	{wire.TypeWelcome, false, false},
 	{wire.TypeRefusal, false, false},

@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"time"
 
 	"github.com/lahja-go/lahja"
 	"github.com/lahja-go/lahja/transports/pipe"
@@ -55,6 +56,32 @@ func ExampleParent() {
 	if err := lahja.Broadcast(ctx, ep, Greeting{"hello"}); err != nil {
 		log.Print(err)
 	}
+}
+
+// A child that works until it is told to stop is given five seconds to end by itself.
+func ExampleChild_Stop() {
+	ctx := context.Background()
+	bus := lahja.NewBus()
+	defer bus.Close()
+	cmd := exec.Command(os.Args[0], "server")
+	child, err := pipe.Spawn(ctx, bus, cmd, pipe.Patience(5*time.Second, time.Second))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(child.Name(), "runs:", child.PID() > 0)
+	fmt.Println("it has stopped:", child.Stop(ctx), child.Err())
+	// Output:
+	// server runs: true
+	// it has stopped: <nil> <nil>
+}
+
+// serveUntilStopped is that child: it returns when the bus has said goodbye.
+func serveUntilStopped() {
+	ep, err := lahja.Connect(context.Background(), "server", pipe.Parent())
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-ep.Done()
 }
 
 // A test of a program that uses pipes can do without the processes.

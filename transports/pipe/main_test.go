@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		ExampleParent()
 		os.Exit(0)
 	}
+	if len(os.Args) == 2 && os.Args[1] == "server" {
+		serveUntilStopped()
+		os.Exit(0)
+	}
 	transporttest.Main(m)
 }
 

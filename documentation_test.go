@@ -1,0 +1,177 @@
+package lahja_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// published are the packages that users import.
+var published = []string{".", "transports/memory", "transports/pipe", "transports/tcp",
+	"transports/transporttest", "transports/unix"}
+
+// parsed returns the files of a directory, those of tests or the others.
+func parsed(t *testing.T, dir string, tests bool) (files []*ast.File) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no files in %s: %v", dir, err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") != tests {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	return files
+}
+
+// calls returns the functions and methods that files export, and those among all that they export
+// which have no documentation.
+func calls(files []*ast.File) (names, undocumented []string) {
+	note := func(name string, text *ast.CommentGroup) {
+		if text == nil {
+			undocumented = append(undocumented, name)
+		}
+	}
+	for _, f := range files {
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Name.IsExported() && (d.Recv == nil || exportedType(d.Recv.List[0].Type)) {
+					names = append(names, d.Name.Name)
+					note(d.Name.Name, d.Doc)
+				}
+			case *ast.GenDecl:
+				for _, s := range d.Specs {
+					switch s := s.(type) {
+					case *ast.TypeSpec:
+						if s.Name.IsExported() {
+							note(s.Name.Name, either(s.Doc, d.Doc))
+						}
+					case *ast.ValueSpec:
+						if s.Names[0].IsExported() {
+							note(s.Names[0].Name, either(s.Doc, either(s.Comment, d.Doc)))
+						}
+					}
+				}
+			}
+		}
+	}
+	return names, undocumented
+}
+
+func either(a, b *ast.CommentGroup) *ast.CommentGroup {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func exportedType(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return exportedType(e.X)
+	case *ast.IndexExpr:
+		return exportedType(e.X)
+	case *ast.Ident:
+		return e.IsExported()
+	}
+	return false
+}
+
+// shown are the names that are used by examples whose output is checked.
+func shown(files []*ast.File) map[string]bool {
+	used := map[string]bool{}
+	for _, e := range doc.Examples(files...) {
+		if e.Output == "" && !e.EmptyOutput {
+			continue
+		}
+		ast.Inspect(e.Code, func(n ast.Node) bool {
+			if id, ok := n.(*ast.Ident); ok {
+				used[id.Name] = true
+			}
+			return true
+		})
+	}
+	return used
+}
+
+// unshown are calls that need no example of their own: the methods of a transport, which others
+// call, the suite for transports, which is for tests, and what an example calls in a child.
+var unshown = []string{"Dial", "Accept", "Addr", "Identity", "Read", "Write", "Error", "Is",
+	"Unwrap", "Main", "Run", "RunConn", "Parent"}
+
+// Every exported name is documented, and each call and option is shown by an example that runs.
+func TestDocumentation(t *testing.T) {
+	examples := shown(parsed(t, ".", true))
+	for _, dir := range published {
+		names, undocumented := calls(parsed(t, dir, false))
+		if len(undocumented) > 0 {
+			t.Errorf("%s: these have no documentation: %v", dir, undocumented)
+		}
+		local := maps.Clone(examples)
+		if dir != "." {
+			maps.Copy(local, shown(parsed(t, dir, true)))
+		}
+		for _, name := range names {
+			if !local[name] && !slices.Contains(unshown, name) {
+				t.Errorf("%s: no example with checked output shows %s", dir, name)
+			}
+		}
+	}
+}
+
+// What the appendix of the guide for migrating numbers has a test that says so, or is named among
+// what has no counterpart; and each number has its line.
+func TestMigratingNumbers(t *testing.T) {
+	text, err := os.ReadFile("docs/migrating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide := string(text)
+	_, rest, found := strings.Cut(guide, "## What has no counterpart")
+	without, appendix, both := strings.Cut(rest, "## Appendix")
+	if !found || !both {
+		t.Fatal("it has no section about what has no counterpart, or no appendix")
+	}
+	tests := ""
+	for _, pattern := range []string{"*_test.go", "examples/*/*_test.go", "transports/*/*_test.go"} {
+		names, _ := filepath.Glob(pattern)
+		for _, name := range names {
+			src, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests += string(src)
+		}
+	}
+	has := func(where, number string) bool {
+		return regexp.MustCompile(`\b` + number + `\b`).MatchString(where)
+	}
+	for kind, last := range map[string]int{"P": 65, "L": 14} {
+		for n := 1; n <= last; n++ {
+			number := fmt.Sprintf("%s%d", kind, n)
+			if !strings.Contains(appendix, fmt.Sprintf("\n| %s | ", number)) {
+				t.Errorf("%s has no line in the appendix", number)
+			}
+			ranged := kind == "P" && n > 58 && n < 60 // written as a range
+			if !has(tests, number) && !has(without, number) && !ranged {
+				t.Errorf("%s has no test, and is not said to have no counterpart", number)
+			}
+		}
+	}
+}
