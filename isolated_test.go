@@ -92,7 +92,7 @@ func (c *steady) publish(s *stage, pub *lahja.Endpoint, total int) (early, late 
 	return early, late
 }
 
-// neighbours are a subscription that may stall, and the 99 to another type of event at its endpoint.
+// neighbours are a subscription that may stall, and the 99 to another type at its endpoint.
 type neighbours struct {
 	*stage
 	ep, pub *lahja.Endpoint
@@ -132,10 +132,7 @@ func (n *neighbours) compare(events int) {
 	var rates, delays, requests [2][]float64
 	for run := 1; ; run++ {
 		for _, i := range []int{run % 2, 1 - run%2} {
-			release := func() {}
-			if i == 1 {
-				release = n.stall()
-			}
+			release := n.stall(i == 1)
 			rate, delay, request := n.measure(events)
 			release()
 			rates[i] = append(rates[i], rate)
@@ -159,9 +156,14 @@ func (n *neighbours) compare(events int) {
 	}
 }
 
-// stall adds a subscription that reads nothing, for which a publisher waits until release.
-func (n *neighbours) stall() (release func()) {
+// stall adds a subscription that reads nothing, for which a publisher waits until release; or else
+// it does what costs as much time.
+func (n *neighbours) stall(really bool) (release func()) {
 	ctx, cancel := context.WithCancel(n.ctx)
+	if !really {
+		time.Sleep(100 * time.Millisecond)
+		return cancel
+	}
 	lahja.Stream[load](ctx, n.ep)
 	fill(n.stage, n.pub)
 	waited := beside(n.stage, func() error {
