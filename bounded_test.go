@@ -32,7 +32,7 @@ func TestBounded(t *testing.T) {
 			continue
 		}
 		name := fmt.Sprintf("%d MiB, %v", c.lag>>20, c.push)
-		limits := lahja.Limits{Lag: c.lag, Stall: -1}
+		limits := lahja.Limits{Lag: c.lag, Stall: -1, Resume: -1}
 		everywhereOnceWith(t, []behaviour{{name, func(s *stage) {
 			s.bounded(c.push, c.allowed)
 		}}}, limits)

@@ -66,7 +66,7 @@ func (c *steady) run(s *stage, log *logText) {
 	if early > c.limits.Stall/2 {
 		s.Error("the publisher was held up before the limit was reached")
 	}
-	if late > c.limits.Stall+time.Second {
+	if late > c.limits.Stall+slack() {
 		s.Error("the publisher was held up for too long")
 	}
 	if !strings.Contains(log.String(), `subscriber="`+stopped) {
@@ -92,7 +92,7 @@ func (c *steady) publish(s *stage, pub *lahja.Endpoint, total int) (early, late 
 	return early, late
 }
 
-// neighbours are a subscription that may stall, and the 99 to another type of event at its endpoint.
+// neighbours are a subscription that may stall, and the 99 to another type at its endpoint.
 type neighbours struct {
 	*stage
 	ep, pub *lahja.Endpoint
@@ -124,14 +124,15 @@ func TestIsolatedFromAnotherType(t *testing.T) {
 // compare measures with and without a stalled subscription in turn, until the medians are as they
 // should be, or more runs than noise needs have shown that they are not.
 func (n *neighbours) compare(events int) {
-	const fewest, most = 3, 21
+	const fewest, enough = 3, 15
+	least, most := 0.9, 3.0
+	if scale() == 1 { // few events tell whether somebody is held up, and not how fast they are
+		least, most = 0.2, 20
+	}
 	var rates, delays, requests [2][]float64
 	for run := 1; ; run++ {
-		for i := range 2 {
-			release := func() {}
-			if i == 1 {
-				release = n.stall()
-			}
+		for _, i := range []int{run % 2, 1 - run%2} {
+			release := n.stall(i == 1)
 			rate, delay, request := n.measure(events)
 			release()
 			rates[i] = append(rates[i], rate)
@@ -141,8 +142,8 @@ func (n *neighbours) compare(events int) {
 		rate := median(rates[1]) / median(rates[0])
 		delay := median(delays[1]) / median(delays[0])
 		request := median(requests[1]) / median(requests[0])
-		good := rate >= 0.9 && delay <= 3 && request <= 3
-		if run < fewest || !good && run < most {
+		good := rate >= least && delay <= most && request <= most
+		if run < fewest || !good && run < enough {
 			continue
 		}
 		n.Logf("with a stalled one: %.2f times the throughput of %.0f events a second, %.2f times the "+
@@ -155,9 +156,14 @@ func (n *neighbours) compare(events int) {
 	}
 }
 
-// stall adds a subscription that reads nothing, for which a publisher waits until release.
-func (n *neighbours) stall() (release func()) {
+// stall adds a subscription that reads nothing, for which a publisher waits until release; or else
+// it does what costs as much time.
+func (n *neighbours) stall(really bool) (release func()) {
 	ctx, cancel := context.WithCancel(n.ctx)
+	if !really {
+		time.Sleep(100 * time.Millisecond)
+		return cancel
+	}
 	lahja.Stream[load](ctx, n.ep)
 	fill(n.stage, n.pub)
 	waited := beside(n.stage, func() error {

@@ -191,8 +191,8 @@ func (p *peer) name(body []byte) error {
 
 // inlet is through which a peer publishes one event type.
 type inlet struct {
-	peer    *peer
-	number  uint64 // of the event's name, given by the peer
+	peer    atomic.Pointer[peer] // nil: it has ended
+	number  uint64               // of the event's name, given by the peer
 	topic   *Topic
 	account *window.Account // nil: the peer is the bus, whose windows are not ours
 
@@ -206,12 +206,17 @@ func (in *inlet) Settle(f *window.Flight) {
 	if in.account != nil {
 		in.account.Release(f.Size)
 	}
-	in.peer.link.Took(f)
+	if p := in.peer.Load(); p != nil {
+		p.link.Took(f)
+	}
 }
 
 // tell sees to it that the peer is told its window.
 func (in *inlet) tell() {
-	p := in.peer
+	p := in.peer.Load()
+	if p == nil {
+		return
+	}
 	p.mu.Lock()
 	p.granted = append(p.granted, in)
 	p.mu.Unlock()
@@ -231,7 +236,8 @@ func (p *peer) inlet(number uint64) (*inlet, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &inlet{peer: p, number: number, topic: t}
+	in := &inlet{number: number, topic: t}
+	in.peer.Store(p)
 	if p.party != nil {
 		in.account = t.Pool.OpenRemote(in.tell)
 		p.mu.Lock()

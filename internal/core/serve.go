@@ -92,6 +92,7 @@ func (p *peer) Ended(err error, lost int) {
 		if in.account != nil {
 			in.account.Close(fault.Closed)
 		}
+		in.peer.Store(nil) // what is outstanding may outlive it by far, and must not keep it all
 	}
 	p.mu.Lock()
 	unserve := p.unserve

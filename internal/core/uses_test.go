@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/router"
+	"github.com/lahja-go/lahja/internal/window"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -186,4 +188,63 @@ func TestNamesOfOneEndpointAreLimited(t *testing.T) {
 	if n := bus.traces()["topics"]; n != maxTopics {
 		t.Errorf("the bus remembers %d topics", n)
 	}
+}
+
+// keeper is a Kind of event that is never taken.
+type keeper struct {
+	sink
+	flights []*window.Flight
+}
+
+func (k *keeper) Deliver(subs []*Sub, _ []byte, d *Delivery) {
+	d.Flight.Hold()
+	k.flights = append(k.flights, d.Flight)
+}
+
+// Bounded memory: what an endpoint that is gone has left outstanding costs little more than itself.
+func TestLeftoversAreSmall(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	bus := NewNode(config)
+	defer bus.Close()
+	resident, err := bus.Attach("resident")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := &keeper{}
+	spec := Spec{Event: "event", Kind: kept}
+	if _, err := resident.Subscribe(ctx, spec, anything.box); err != nil {
+		t.Fatal(err)
+	}
+	visitors := func(n int) {
+		for i := range n {
+			guest, served := connect(t, bus, fmt.Sprint("guest ", i))
+			o, err := guest.Outlet("event")
+			if err == nil {
+				err = publish(ctx, o, Broadcast{}, nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			guest.Close()
+			<-served
+		}
+	}
+	const n = 500
+	visitors(n)
+	before := live()
+	visitors(n)
+	each := (live() - before) / n
+	t.Logf("%d bytes are left of each", each)
+	if len(kept.flights) != 2*n || each > 1<<10 {
+		t.Errorf("%d events are outstanding; of each publisher %d bytes are left", len(kept.flights), each)
+	}
+}
+
+func live() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
