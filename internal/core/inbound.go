@@ -158,8 +158,8 @@ type addressed inlet
 
 // Settle implements [window.Settler].
 func (a *addressed) Settle(f *window.Flight) {
-	if f.Fate() == window.Returned {
-		a.peer.link.Return(f)
+	if p := a.peer.Load(); p != nil && f.Fate() == window.Returned {
+		p.link.Return(f)
 		return
 	}
 	(*inlet)(a).Settle(f)
