@@ -19,13 +19,15 @@ import (
 // crossing is a bus and endpoints that reach it over a wire that breaks, in a bubble.
 type crossing struct {
 	testing.TB
-	ctx     context.Context
-	wire    *faulty.Transport
-	calm    lahja.Transport // to the same bus, without faults
-	opts    []lahja.BusOption
-	bus     *lahja.Bus
-	own     *lahja.Endpoint // in the bus's process
-	serving sync.WaitGroup
+	ctx      context.Context
+	wire     *faulty.Transport
+	calm     lahja.Transport // to the same bus, without faults
+	opts     []lahja.BusOption
+	serve    func(*lahja.Bus, lahja.Listener) error
+	bus      *lahja.Bus
+	listener lahja.Listener
+	own      *lahja.Endpoint // in the bus's process
+	serving  sync.WaitGroup
 }
 
 // cross calls test in a bubble with a bus of these limits.
@@ -37,6 +39,7 @@ func cross(t *testing.T, limits lahja.Limits, plan faulty.Plan, test func(*cross
 			TB: t, ctx: t.Context(), wire: faulty.New(calm, 1, plan), calm: calm,
 			opts: []lahja.BusOption{limits},
 		}
+		c.serve = func(b *lahja.Bus, l lahja.Listener) error { return b.ServeListener(c.ctx, l) }
 		t.Cleanup(func() {
 			if t.Failed() {
 				t.Log(c.wire)
@@ -54,13 +57,13 @@ func (c *crossing) startBus() {
 	if err != nil {
 		c.Fatal(err)
 	}
-	c.bus = lahja.NewBus(c.opts...)
+	c.bus, c.listener = lahja.NewBus(c.opts...), l
 	if c.own, err = c.bus.Endpoint("own"); err != nil {
 		c.Fatal(err)
 	}
 	bus := c.bus
 	c.serving.Go(func() {
-		if err := bus.ServeListener(c.ctx, l); err != nil {
+		if err := c.serve(bus, l); err != nil {
 			c.Error(err)
 		}
 	})
@@ -68,6 +71,7 @@ func (c *crossing) startBus() {
 
 func (c *crossing) stopBus() {
 	c.bus.Close()
+	c.listener.Close()
 	c.serving.Wait()
 }
 

@@ -113,6 +113,7 @@ func (n *Node) stay(p *peer, conn Conn) {
 		if p.link.Life().Err() != nil {
 			return
 		}
+		err = brokenError("the connection to the bus has broken", err)
 		n.line.change(func(s *State) { s.Connected, s.Err = false, err })
 		conn, start = n.redial(p, start.Attempt)
 	}

@@ -49,8 +49,8 @@ func (n *Node) Serve(
 	case err == nil || ctx.Err() != nil || errors.Is(err, session.ErrDisplaced):
 		return nil
 	case p.link.Life().Err() == nil:
-		return fmt.Errorf("endpoint %q: its connection has broken, and it may resume: %w",
-			p.party.Name, err)
+		return brokenError(fmt.Sprintf("endpoint %q: its connection has broken, and it may resume",
+			p.party.Name), err)
 	}
 	return linkError(fmt.Sprintf("endpoint %q", p.party.Name), err)
 }
@@ -104,6 +104,15 @@ func (p *peer) Ended(err error, lost int) {
 	if p.party != nil {
 		p.node.tasks.add(-1, 0)
 	}
+}
+
+// brokenError says why a connection has ended, after which the session may go on.
+func brokenError(what string, err error) error {
+	var fouled *session.ProtocolError
+	if errors.As(err, &fouled) {
+		return fault.Errorf(fault.Protocol, "%s: %w", what, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // linkError says why a link has ended.
