@@ -112,7 +112,7 @@ func shown(files []*ast.File) map[string]bool {
 
 // unshown are calls that need no example of their own: the methods of a transport, which others
 // call, the suite for transports, which is for tests, and what an example calls in a child.
-var unshown = []string{"Dial", "Accept", "Addr", "Identity", "Read", "Write", "Error", "Is",
+var unshown = []string{"Dial", "Redials", "Accept", "Addr", "Identity", "Read", "Write", "Error", "Is",
 	"Unwrap", "Main", "Run", "RunConn", "Parent"}
 
 // Every exported name is documented, and each call and option is shown by an example that runs.

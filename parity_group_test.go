@@ -297,6 +297,7 @@ func (s *stage) groupGivesRequestBack() {
 
 // groupLost has members die with as much on its way to them as they had room for.
 func (s *stage) groupLost() {
+	s.mortal = true
 	if s.place == nil {
 		return // in one process nothing is on its way
 	}

@@ -186,11 +186,16 @@ func betweenProcesses(t *testing.T, all []behaviour) {
 	for _, b := range all {
 		t.Run(b.name, func(t *testing.T) {
 			for _, v := range venues[2:] { // not in-process and memory
-				t.Run(v.name, func(t *testing.T) { b.show(newStage(t, &v, [2]bool{true, true})) })
+				t.Run(v.name, func(t *testing.T) {
+					b.show(newStage(t, &v, [2]bool{true, true}, lahja.Limits{Resume: soon}))
+				})
 			}
 		})
 	}
 }
+
+// soon is when a process that has died counts as gone where it might have come back, over tcp.
+const soon = 300 * time.Millisecond
 
 func TestParityProcesses(t *testing.T) {
 	betweenProcesses(t, []behaviour{

@@ -148,6 +148,7 @@ func TestNamesAreForgotten(t *testing.T) {
 			if err := publish(ctx, o, Broadcast{}, call); err != nil {
 				t.Fatal(err)
 			}
+			call.Cancel() // nobody answers
 		}
 		own.Close()
 		guest.Close()
