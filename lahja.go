@@ -34,6 +34,17 @@
 // The ctx of Subscribe, Stream, Events, Handle and Serve is the life of what they start. That of
 // all other functions bounds the call.
 //
+// # Connections that break
+//
+// Where the transport can be dialled again ([Redialer]), an endpoint makes a connection anew that
+// breaks or falls silent, and resumes its session: nothing is lost, doubled or reordered. Calls made
+// meanwhile are accepted as far as there is room, and otherwise wait. When that does not succeed in
+// time ([Limits]), or the bus was restarted, the session is lost: requests that wait fail with
+// [ErrSessionLost], the next event of each subscription tells of the gap ([Event.Gap]), and the
+// endpoint dials on until another session has begun, in which it subscribes and retains again.
+// [Endpoint.WatchState] shows all of that. On other transports the endpoint ends with its
+// connection.
+//
 // # Ending
 //
 // [Endpoint.Close] and [Bus.Close] may be called from anywhere, any number of times. They unblock
