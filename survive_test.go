@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -392,6 +394,55 @@ func TestNameOfACrashed(t *testing.T) {
 		s := c.state(first, broken)
 		if second.Err() != nil {
 			c.Errorf("the second one has ended with %v; the first: %+v", second.Err(), s)
+		}
+	})
+}
+
+// A bus that closes does not wait for endpoints without a connection, and Shutdown says what they
+// have not got.
+func TestCloseWithoutConnections(t *testing.T) {
+	for _, shutdown := range []bool{false, true} {
+		cross(t, lahja.Limits{Resume: time.Hour}, nil, func(c *crossing) {
+			ep := c.connect("far")
+			_ = lahja.Stream[item](c.ctx, ep)
+			c.wire.Refuse(true)
+			c.wire.Cut(faulty.Reset)
+			c.state(ep, broken)
+			synctest.Wait() // the bus has noticed as well
+			c.broadcast(c.own, 1)
+			begin := time.Now()
+			var err error
+			if shutdown {
+				ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+				defer cancel()
+				err = c.bus.Shutdown(ctx)
+			}
+			c.stopBus()
+			if took := time.Since(begin); took > 0 {
+				c.Errorf("shutdown: %v: it takes %v", shutdown, took)
+			}
+			if shutdown && (!errors.Is(err, lahja.ErrClosed) || !strings.Contains(err.Error(), `"far"`)) {
+				c.Errorf("Shutdown returns %v", err)
+			}
+		})
+	}
+}
+
+// A connection that breaks at once each time is not made again at once each time.
+func TestBackoff(t *testing.T) {
+	every := func(int, *rand.Rand) []faulty.Fault {
+		return []faulty.Fault{faulty.CutAt(faulty.Out, 300, faulty.Reset)}
+	}
+	cross(t, lahja.Limits{Resume: time.Hour}, every, func(c *crossing) {
+		ep := c.connect("far")
+		err := lahja.Broadcast(c.ctx, ep, load{Data: make([]byte, 1000)}) // never arrives
+		if err != nil {
+			c.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := c.wire.Stats().Connections; n < 200 || n > 700 {
+			c.Errorf("%d connections in ten minutes", n)
 		}
 	})
 }

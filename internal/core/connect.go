@@ -108,23 +108,29 @@ func (n *Node) keep(ep *Endpoint, p *peer, conn Conn) {
 // stay carries one session over one connection after the other, until it is over.
 func (n *Node) stay(p *peer, conn Conn) {
 	start := session.Start{}
+	var pause backoff
 	for conn != nil {
+		before := p.link.Progress()
 		err := p.link.Carry(conn, start)
 		if p.link.Life().Err() != nil {
 			return
 		}
+		if p.link.Progress() != before {
+			pause = backoff{} // a connection that brings nothing is not made again without a pause
+		}
 		err = brokenError("the connection to the bus has broken", err)
 		n.line.change(func(s *State) { s.Connected, s.Err = false, err })
-		conn, start = n.redial(p, start.Attempt)
+		conn, start = n.redial(p, start.Attempt, &pause)
 	}
 	<-p.link.Over()
 }
 
 // redial makes connections until the bus has resumed the session on one; nil: the session is over.
-func (n *Node) redial(p *peer, attempt uint64) (Conn, session.Start) {
+func (n *Node) redial(p *peer, attempt uint64, pause *backoff) (Conn, session.Start) {
 	hello := n.introduction(n.self.Name)
 	hello.Session, hello.Token = p.session, p.token
-	for pause := (backoff{}); ; pause.wait(p.link.Life()) {
+	for {
+		pause.wait(p.link.Life())
 		attempt++
 		received, err := p.link.Claim(attempt)
 		if err != nil {
@@ -184,7 +190,11 @@ func goesOn(err error) bool {
 
 // startAnew begins another session for the endpoint; nil: the endpoint has ended.
 func (n *Node) startAnew(ep *Endpoint) (*peer, Conn) {
-	for pause := (backoff{}); n.life.Err() == nil; pause.wait(n.life) {
+	for pause := (backoff{}); ; {
+		pause.wait(n.life)
+		if n.life.Err() != nil {
+			return nil, nil
+		}
 		conn, w, err := n.greet(n.life, n.introduction(ep.name))
 		if err == nil {
 			p := n.newSession(w)
@@ -197,9 +207,8 @@ func (n *Node) startAnew(ep *Endpoint) (*peer, Conn) {
 		}
 		if final(err) {
 			ep.lost(linkError("the connection to the bus has ended", err))
-			break
+			return nil, nil
 		}
 		n.line.change(func(s *State) { s.Err = err })
 	}
-	return nil, nil
 }

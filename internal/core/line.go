@@ -111,9 +111,10 @@ var errSessionOver = fault.Errorf(fault.SessionLost, "the session is lost")
 // SessionOver reports whether err is that what was to be sent has met the end of its session.
 func SessionOver(err error) bool { return err == errSessionOver }
 
-// backoff is how long attempts to connect are apart: at once first, then twice as long each time,
-// and by chance somewhat less, so that many who lost the same bus do not come back at once.
-type backoff struct{ last time.Duration }
+// backoff is how long attempts to connect are apart: the first comes at once, and after each the
+// pause is twice as long, and by chance somewhat less, so that many who lost the same bus do not come
+// back at once.
+type backoff struct{ next time.Duration }
 
 const (
 	firstPause = 20 * time.Millisecond
@@ -122,8 +123,12 @@ const (
 
 // wait waits for the next attempt, or until ctx ends.
 func (b *backoff) wait(ctx context.Context) {
-	b.last = min(max(firstPause, 2*b.last), longest)
-	timer := time.NewTimer(b.last/2 + rand.N(b.last/2))
+	pause := b.next
+	b.next = min(max(firstPause, 2*pause), longest)
+	if pause == 0 {
+		return
+	}
+	timer := time.NewTimer(pause/2 + rand.N(pause/2))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

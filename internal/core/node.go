@@ -237,8 +237,8 @@ func (n *Node) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
 	defer cancel()
 	n.begin()
-	n.drain(ctx)
-	_ = n.farewell(ctx) // whoever wants to know calls Shutdown
+	_ = n.drain(ctx) // whoever wants to know calls Shutdown
+	_ = n.farewell(ctx)
 	for _, ep := range n.ownEndpoints() {
 		ep.Close()
 	}
@@ -258,7 +258,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		ep.shut.Store(true)
 		return ep.flush(ctx)
 	})
-	n.drain(ctx)
+	failed = errors.Join(failed, n.drain(ctx))
 	if failed == nil {
 		failed = each(own, func(ep *Endpoint) error { return ep.Shutdown(ctx) })
 	}
@@ -279,10 +279,15 @@ func each(eps []*Endpoint, f func(*Endpoint) error) error {
 }
 
 // drain has the endpoints elsewhere send what they had accepted, so that others still get it.
-func (n *Node) drain(ctx context.Context) {
+func (n *Node) drain(ctx context.Context) error {
 	n.draining.Store(true)
 	peers := n.links()
+	var failed []error
 	for _, p := range peers {
+		if !p.link.Connected() { // and it cannot come back any more
+			failed = append(failed, p.cut(errNoConnection))
+			continue
+		}
 		p.link.Send(func(dst []byte) []byte { return wire.AppendUvarints(dst, wire.TypeDrain) })
 	}
 	half, cancel := context.WithTimeout(ctx, n.drainTime(ctx))
@@ -294,7 +299,11 @@ func (n *Node) drain(ctx context.Context) {
 		case <-half.Done():
 		}
 	}
+	return errors.Join(failed...)
 }
+
+// errNoConnection is why what an endpoint has not got cannot be delivered.
+var errNoConnection = errors.New("it has no connection")
 
 // farewell ends all links: it says goodbye, waits for the answers under ctx, and cuts what is left.
 // It returns what was cut and had not taken everything.

@@ -70,16 +70,21 @@ func (n *Node) backlogLimit() int64 {
 
 // await waits until the link has ended; at the end of ctx it cuts it, and says what the other side
 // had not taken.
-func (p *peer) await(ctx context.Context) (err error) {
+func (p *peer) await(ctx context.Context) error {
 	select {
 	case <-p.ended:
 		return nil
 	case <-ctx.Done():
+		return p.cut(ctx.Err())
 	}
+}
+
+// cut ends the link for that reason, and says what the other side had not taken.
+func (p *peer) cut(reason error) (err error) {
 	if left := p.owed(); len(left) > 0 {
-		err = undelivered("to endpoint", p.party.Name, left, ctx.Err())
+		err = undelivered("to endpoint", p.party.Name, left, reason)
 	}
-	p.link.Kill(ctx.Err())
+	p.link.Kill(reason)
 	<-p.ended
 	return err
 }

@@ -89,6 +89,9 @@ func (l *Link) Carry(conn io.ReadWriteCloser, s Start) error {
 	}
 	if err := l.attach(c, s); err != nil {
 		conn.Close()
+		if l.life.Err() != nil {
+			<-l.over
+		}
 		return err
 	}
 	c.run()

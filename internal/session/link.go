@@ -198,6 +198,14 @@ func (l *Link) Err() error {
 // Life ends when the link is about to end.
 func (l *Link) Life() context.Context { return l.life }
 
+// Progress changes with every frame that arrives for the first time in either direction. It is asked
+// between connections.
+func (l *Link) Progress() uint64 {
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	return l.received + l.out.confirmed
+}
+
 // Connected reports whether the link has a connection.
 func (l *Link) Connected() bool {
 	l.mu.Lock()
