@@ -182,12 +182,11 @@ func (k *kind[T]) push(subs []*core.Sub, ev *Event[T], d *core.Delivery) {
 		if !d.For(s) {
 			continue
 		}
-		box := s.Box.(*mailbox.Mailbox[Event[T]])
-		ev.back = d.Back(s)
-		result := box.Push(ev, d.Flight)
-		if result == mailbox.NeedsHold {
-			d.Hold(k.size(ev.Value))
-			result = box.Push(ev, d.Flight)
+		var result mailbox.Result
+		if s.HasGap() {
+			s.TellGap(func(gap bool) { result = k.pushTo(s, ev, d, gap) })
+		} else {
+			result = k.pushTo(s, ev, d, false)
 		}
 		if result == mailbox.Overflow {
 			s.Overflow()
@@ -197,6 +196,19 @@ func (k *kind[T]) push(subs []*core.Sub, ev *Event[T], d *core.Delivery) {
 			ev.back.Lost()
 		}
 	}
+}
+
+func (k *kind[T]) pushTo(
+	s *core.Sub, ev *Event[T], d *core.Delivery, gap bool,
+) mailbox.Result {
+	box := s.Box.(*mailbox.Mailbox[Event[T]])
+	ev.back = d.Back(s, gap)
+	result := box.Push(ev, d.Flight)
+	if result == mailbox.NeedsHold {
+		d.Hold(k.size(ev.Value))
+		result = box.Push(ev, d.Flight)
+	}
+	return result
 }
 
 // outlet is through which an endpoint broadcasts events of type T.

@@ -39,7 +39,7 @@ func (in *Inbound) Lost() {
 		return
 	}
 	if in.gap != nil {
-		in.gap.gap.Store(true) // the next one tells
+		in.gap.losses.Add(1) // the next one tells
 	}
 	if in.flight != nil {
 		if !in.Over() {

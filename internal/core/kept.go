@@ -40,7 +40,7 @@ type keptEvent struct {
 func (k *kept) fitsLocked(d *Delivery, size int64) error {
 	by := k.origins[d.Origin]
 	keys, bytes := 1, size
-	if by != nil {
+	if by != nil && by.id == d.originID {
 		keys, bytes = len(by.keys)+1, by.bytes+size
 		if old := by.keys[d.Key]; old != nil {
 			keys--
@@ -55,8 +55,12 @@ func (k *kept) fitsLocked(d *Delivery, size int64) error {
 	return nil
 }
 
-// putLocked keeps an event as the latest of its origin and key.
+// putLocked keeps an event as the latest of its origin and key. What a predecessor of that name has
+// left ends before: its own end may still be under way.
 func (k *kept) putLocked(d *Delivery, body Body, size int64) {
+	if by := k.origins[d.Origin]; by != nil && by.id != d.originID {
+		d.Topic.endAllLocked(d.Origin, by)
+	}
 	if k.origins == nil {
 		k.origins = map[string]*keptBy{}
 	}
@@ -150,14 +154,16 @@ func (t *Topic) forget(origin string, id uint64, key string) {
 	}
 }
 
-// forgetAll ends all that an endpoint retained.
-func (t *Topic) forgetAll(origin string) {
+// forgetAll ends all that an endpoint retained. One that has its name by now keeps its own.
+func (t *Topic) forgetAll(origin string, id uint64) {
 	t.kept.mu.Lock()
 	defer t.kept.mu.Unlock()
-	by := t.kept.origins[origin]
-	if by == nil {
-		return
+	if by := t.kept.origins[origin]; by != nil && by.id == id {
+		t.endAllLocked(origin, by)
 	}
+}
+
+func (t *Topic) endAllLocked(origin string, by *keptBy) {
 	delete(t.kept.origins, origin)
 	for _, key := range by.order {
 		t.end(origin, by.id, key)

@@ -186,7 +186,7 @@ func (n *Node) leave(p *router.Party) {
 		m.quit(t)
 	}
 	for _, t := range topics {
-		t.forgetAll(p.Name)
+		t.forgetAll(p.Name, p.ID)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

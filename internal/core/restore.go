@@ -13,7 +13,7 @@ import (
 // bus had granted are no more.
 func (ep *Endpoint) interrupted() {
 	for _, s := range ep.openSubs() {
-		s.gap.Store(true)
+		s.losses.Add(1)
 	}
 	n := ep.node
 	n.mu.Lock()

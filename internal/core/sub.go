@@ -65,10 +65,12 @@ type Sub struct {
 	stopped atomic.Bool   // no handler call may start
 	done    chan struct{} // closed when it has ended and its workers have returned
 
-	busy      atomic.Int32 // handlers that run
-	announced atomic.Bool  // a bus elsewhere knows it, or knew it before its session was lost
-	gap       atomic.Bool  // its next event follows a lost session
-	callers   callers      // who made it
+	busy      atomic.Int32  // handlers that run
+	announced atomic.Bool   // a bus elsewhere knows it, or knew it before its session was lost
+	losses    atomic.Uint64 // after which its next event says that there is a gap
+	told      atomic.Uint64 // of them, those of which an event has said so; changed under telling
+	telling   sync.Mutex    // held while such an event is handed over, so that none overtakes it
+	callers   callers       // who made it
 
 	mu       sync.Mutex // guards what follows
 	stall    stall
@@ -304,6 +306,18 @@ func (s *Sub) Reclaims() bool { return s.Spec.reclaims() }
 
 // BacklogLimit is the most bytes that may wait in its mailbox.
 func (s *Sub) BacklogLimit() int64 { return s.Endpoint.node.backlogLimit() }
+
+// HasGap reports whether there is a gap that no event has told of yet.
+func (s *Sub) HasGap() bool { return s.losses.Load() != s.told.Load() }
+
+// TellGap has push hand over an event after a lost session; gap says whether it is still the first.
+func (s *Sub) TellGap(push func(gap bool)) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	losses := s.losses.Load()
+	push(losses != s.told.Load())
+	s.told.Store(losses)
+}
 
 // Context returns the context for a handler's call, which must call cancel when it has returned.
 // It ends with s, and for a request with its requester.

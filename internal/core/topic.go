@@ -250,10 +250,11 @@ func (d *Delivery) Hold(size int64) {
 	}
 }
 
-// Back returns what the event has for s beside its value; nil: nothing.
-func (d *Delivery) Back(s *Sub) *Inbound {
+// Back returns what the event has for s beside its value; nil: nothing. With gap it says that there
+// is one before it.
+func (d *Delivery) Back(s *Sub, gap bool) *Inbound {
 	in := d.assigned(s)
-	if !s.gap.Load() || !s.gap.Swap(false) {
+	if !gap {
 		return in
 	}
 	switch {

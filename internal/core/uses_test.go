@@ -36,7 +36,7 @@ func (*sink) spec(event string) Spec   { return Spec{Event: event, Kind: anythin
 func (*sink) Deliver(subs []*Sub, _ []byte, d *Delivery) {
 	for _, s := range subs {
 		if d.For(s) && d.Call != nil {
-			d.Back(s).Done()
+			d.Back(s, false).Done()
 		}
 	}
 }
