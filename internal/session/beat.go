@@ -40,7 +40,8 @@ func (c *carrier) examine() (fallen bool) {
 	if c.closed || l.heardBye {
 		return false
 	}
-	every, quiet, heard := l.opt.Heartbeat, c.quiet(), c.heard.Load()
+	every, heard := l.opt.Heartbeat, c.heard.Load() // once: what is heard from now on is an answer
+	quiet := time.Since(c.began) - time.Duration(heard)
 	unanswered := c.asked && heard == c.askedAt
 	switch {
 	case quiet < every:
