@@ -29,6 +29,7 @@ type carrier struct {
 	heard atomic.Int64   // when bytes came last, in nanoseconds since began
 	beat  *time.Timer    // nil: silence means nothing
 	looks sync.WaitGroup // of the timer's function, where it does more than to look
+	hold  atomic.Bool    // nothing is to be written to a peer that is not heard
 
 	// Guarded by link.mu.
 	err     error // why it has ended, or is about to; the first one
@@ -299,8 +300,12 @@ func (c *carrier) write() {
 	<-c.down
 }
 
-// next is the next record to be written: what is written again, or else what is queued.
+// next is the next record to be written: what is written again, or else what is queued. A peer that
+// is not heard gets nothing before the end.
 func (c *carrier) next() *chunk {
+	if c.hold.Load() && !c.link.out.isSealed() {
+		return nil
+	}
 	if k := pop(&c.again); k != nil {
 		return k
 	}
