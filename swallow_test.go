@@ -1,7 +1,9 @@
 package lahja_test
 
 import (
+	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,4 +79,40 @@ func (c *crossing) swallow(way faulty.Direction, events int, limits lahja.Limits
 	talking.Wait()
 	nothing(c, up)
 	nothing(c, down)
+}
+
+// hanging is a transport of which a Dial may take for ever, as by a network that swallows it.
+type hanging struct {
+	lahja.Transport
+	hangs atomic.Bool
+}
+
+func (h *hanging) Redials() bool { return true }
+
+func (h *hanging) Dial(ctx context.Context) (lahja.Conn, error) {
+	if h.hangs.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return h.Transport.Dial(ctx)
+}
+
+// A Dial that is begun while the network swallows everything is given up in time for another.
+func TestDialThatHangs(t *testing.T) {
+	cross(t, lahja.Limits{Resume: 10 * time.Second}, nil, func(c *crossing) {
+		wire := &hanging{Transport: c.wire}
+		ep, err := lahja.Connect(c.ctx, "far", wire)
+		if err != nil {
+			c.Fatal(err)
+		}
+		defer ep.Close()
+		wire.hangs.Store(true)
+		c.wire.Cut(faulty.Reset)
+		c.state(ep, broken)
+		time.Sleep(5 * time.Second)
+		wire.hangs.Store(false)
+		if s := c.state(ep, resumed(1)); s.Restarts != 0 {
+			c.Errorf("the state is %+v", s)
+		}
+	})
 }
