@@ -66,6 +66,7 @@ func (l *Link) Claim(attempt uint64) (received uint64, err error) {
 	if l.ended || l.attempt != attempt {
 		return 0, l.displacedLocked()
 	}
+	l.due = true
 	return l.received, nil
 }
 
@@ -107,7 +108,7 @@ func (l *Link) attach(c *carrier, s Start) error {
 	if c.again, known = l.out.rewind(s.Received); !known {
 		return ErrPosition
 	}
-	l.conn, c.parted = c, l.sentBye
+	l.conn, l.due, c.parted = c, false, l.sentBye
 	if l.lapse != nil {
 		l.lapse.Stop()
 	}

@@ -102,6 +102,7 @@ type Link struct {
 
 	mu       sync.Mutex // guards what follows
 	conn     *carrier   // that moves frames now; nil: the link waits for a connection
+	due      bool       // which is about to be carried
 	attempt  uint64     // the highest at a connection
 	lapse    *time.Timer
 	err      error // why it ended, or is about to; the first one
@@ -115,7 +116,7 @@ type Link struct {
 func New(handler Handler, opt Options) *Link {
 	l := &Link{
 		handler: handler, opt: opt,
-		wake: make(chan struct{}, 1), over: make(chan struct{}),
+		wake: make(chan struct{}, 1), over: make(chan struct{}), due: true,
 	}
 	l.out.known, l.out.calls = map[uint64]struct{}{}, map[uint64]place{}
 	l.out.keep = opt.Window > 0
@@ -192,18 +193,21 @@ func (l *Link) Connected() bool {
 }
 
 // Sign asks the peer for a sign of life. spoke is closed when it has answered, broke when the connection
-// that it would come over has ended.
+// that it would come over has ended; it is nil if that one is only about to be carried.
 func (l *Link) Sign() (spoke, broke <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.conn == nil {
+	if l.conn == nil && !l.due {
 		return nil, closed
 	}
 	if l.sign == nil {
 		l.sign = make(chan struct{})
 	}
 	l.Ping()
-	return l.sign, l.conn.done
+	if l.conn != nil {
+		broke = l.conn.done
+	}
+	return l.sign, broke
 }
 
 // signed tells who waits for a sign of life.
