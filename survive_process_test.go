@@ -240,9 +240,7 @@ func (l records) Handle(_ context.Context, r slog.Record) error {
 
 // logRecords returns what is logged from now on until the test ends.
 func logRecords(t testing.TB) records {
-	before := slog.Default()
-	t.Cleanup(func() { slog.SetDefault(before) })
 	l := make(records, 1000)
-	slog.SetDefault(slog.New(l))
+	logTo(t, l)
 	return l
 }
