@@ -2,7 +2,6 @@ package lahja_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -128,11 +127,6 @@ func (k *killing) kill() {
 	takeEnd(k.stage, p.exited)
 	k.gone = since(k.gone, at, gone)
 	k.failed = since(k.failed, at, ended)
-}
-
-// isGone reports whether a request has met the end of who was asked, or come after it.
-func isGone(err error) bool {
-	return errors.Is(err, lahja.ErrResponderGone) || errors.Is(err, lahja.ErrNoSubscribers)
 }
 
 // killEarly kills a process at a random moment between its start and when it is attached, for the

@@ -214,6 +214,11 @@ func (s *stage) echoed(ep *lahja.Endpoint, echo string) (finish func() int) {
 	}, numbersOf(s, events, func(o other) int { return o.N }))
 }
 
+// isGone reports whether a request has met the end of who was asked, or come after it.
+func isGone(err error) bool {
+	return errors.Is(err, lahja.ErrResponderGone) || errors.Is(err, lahja.ErrNoSubscribers)
+}
+
 // quantile is the time that a part q of all is not above.
 func quantile(times []time.Duration, q float64) time.Duration {
 	if len(times) == 0 {
