@@ -24,11 +24,13 @@ const (
 	roleVariable  = "LAHJA_PARITY_ROLE"
 	nameVariable  = "LAHJA_PARITY_NAME"
 	placeVariable = "LAHJA_PARITY_PLACE" // the transport, a space, the address
+	boundVariable = "LAHJA_PARITY_BOUND" // of a bus: the heartbeat, a space, the time of a resume
 )
 
 // process is this test binary in a role.
 type process struct {
 	cmd    *exec.Cmd
+	child  *pipe.Child   // over pipes
 	stderr *bytes.Buffer // to be read when exited is closed
 	exited chan struct{}
 }
@@ -42,6 +44,9 @@ var roles = map[string]func(ctx context.Context, ep *lahja.Endpoint) error{
 	"works":  labours,
 	"leaves": leaves,
 	"crowds": crowds,
+	"toils":  toils,
+	"keeps":  keeps,
+	"victim": victim,
 }
 
 // TestParityProcess is no test: it is what the other processes run.
@@ -128,7 +133,11 @@ func panics(ctx context.Context, ep *lahja.Endpoint) error {
 
 // beBus is a process with a bus, which prints where it is and ends with its stdin.
 func beBus(ctx context.Context) error {
-	bus := lahja.NewBus()
+	limits, err := limitsOf(os.Getenv(boundVariable))
+	if err != nil {
+		return err
+	}
+	bus := lahja.NewBus(limits)
 	defer bus.Close()
 	ep, err := bus.Endpoint("main")
 	if err != nil {
@@ -152,20 +161,21 @@ func (s *stage) command(role, name, place string) *process {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestParityProcess$")
 	cmd.Env = append(os.Environ(), roleVariable+"="+role, nameVariable+"="+name,
 		placeVariable+"="+place)
-	p := &process{cmd, &bytes.Buffer{}, make(chan struct{})}
+	p := &process{cmd: cmd, stderr: &bytes.Buffer{}, exited: make(chan struct{})}
 	cmd.Stderr = p.stderr
 	return p
 }
 
-// start starts a process that connects to the stage's bus, and returns when it is attached.
+// start starts a process that connects to the stage's bus; over pipes it is attached then.
 func (s *stage) start(role, name string) *process {
 	s.Helper()
 	p := s.command(role, name, s.venue.name+" "+s.address)
 	if s.venue.name == "pipe" {
-		child, err := pipe.Spawn(s.ctx, s.bus, p.cmd, pipe.As(name))
+		var err error
+		p.child, err = pipe.Spawn(s.ctx, s.bus, p.cmd, pipe.As(name))
 		s.must(err)
 		s.group.Go(func() {
-			<-child.Done()
+			<-p.child.Done()
 			close(p.exited)
 		})
 	} else {
@@ -229,24 +239,35 @@ func (s *stage) otherProcess() {
 // startBus starts a process with a bus, and returns the transport that leads there.
 func (s *stage) startBus() (*process, lahja.Transport) {
 	s.Helper()
-	place := map[string]string{"unix": "unix " + s.shortDir() + "/bus", "tcp": "tcp 127.0.0.1:0"}
+	place := map[string]string{"unix": s.shortDir() + "/bus", "tcp": "127.0.0.1:0"}
 	if place[s.venue.name] == "" {
 		s.Skip("a child's parent has the bus")
 	}
-	p := s.command("bus", "", place[s.venue.name])
+	p, address := s.startBusAt(place[s.venue.name])
+	return p, placeOf(s.venue.name + " " + address)
+}
+
+// startBusAt starts a process with a bus at that address, and returns the one that it has.
+func (s *stage) startBusAt(where string, env ...string) (p *process, address string) {
+	s.Helper()
+	p = s.command("bus", "", s.venue.name+" "+where)
+	p.cmd.Env = append(p.cmd.Env, env...)
 	_, err := p.cmd.StdinPipe()
 	s.must(err)
 	out, err := p.cmd.StdoutPipe()
 	s.must(err)
 	s.must(p.cmd.Start())
 	s.Cleanup(p.kill)
-	address, err := bufio.NewReader(out).ReadString('\n')
-	s.must(err)
+	address, err = bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		p.kill()
+		s.Fatal(err, p.cmd.Wait(), p.stderr)
+	}
 	s.group.Go(func() {
 		_ = p.cmd.Wait()
 		close(p.exited)
 	})
-	return p, placeOf(s.venue.name + " " + strings.TrimSpace(address))
+	return p, strings.TrimSpace(address)
 }
 
 func (s *stage) busElsewhere() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log"
 	"log/slog"
 	"strings"
 	"sync"
@@ -43,11 +44,21 @@ func (l *logText) String() string {
 
 // captureLog collects the log until the test ends.
 func captureLog(t testing.TB) *logText {
-	before := slog.Default()
-	t.Cleanup(func() { slog.SetDefault(before) })
-	log := &logText{}
-	slog.SetDefault(slog.New(slog.NewTextHandler(log, nil)))
-	return log
+	text := &logText{}
+	logTo(t, slog.NewTextHandler(text, nil))
+	return text
+}
+
+// logTo has a handler get the log until the test ends. It puts back what package log does as well,
+// which would else go on to write there.
+func logTo(t testing.TB, h slog.Handler) {
+	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
+	t.Cleanup(func() {
+		slog.SetDefault(before)
+		log.SetOutput(writer)
+		log.SetFlags(flags)
+	})
+	slog.SetDefault(slog.New(h))
 }
 
 // Isolation: a subscription that takes nothing while a publisher waits for it is named in the log

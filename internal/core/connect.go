@@ -75,6 +75,16 @@ func (n *Node) greet(ctx context.Context, hello *wire.Hello) (Conn, *wire.Welcom
 	return conn, welcome, nil
 }
 
+// greetAgain is greet with no longer for all of it than a handshake may take: a connection that is
+// begun while the network swallows everything is not made soon after it no longer does.
+func (n *Node) greetAgain(
+	ctx context.Context, hello *wire.Hello,
+) (Conn, *wire.Welcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.config().Handshake)
+	defer cancel()
+	return n.greet(ctx, hello)
+}
+
 // The longest times that a bus can state, in milliseconds.
 const maxMillis = 1 << 40
 
@@ -137,7 +147,7 @@ func (n *Node) redial(p *peer, attempt uint64, pause *backoff) (Conn, session.St
 			return nil, session.Start{}
 		}
 		hello.Attempt, hello.Received = attempt, received
-		conn, w, err := n.greet(p.link.Life(), hello)
+		conn, w, err := n.greetAgain(p.link.Life(), hello)
 		switch {
 		case err == nil && !w.Resumed:
 			conn.Close()
@@ -195,7 +205,7 @@ func (n *Node) startAnew(ep *Endpoint) (*peer, Conn) {
 		if n.life.Err() != nil {
 			return nil, nil
 		}
-		conn, w, err := n.greet(n.life, n.introduction(ep.name))
+		conn, w, err := n.greetAgain(n.life, n.introduction(ep.name))
 		if err == nil {
 			p := n.newSession(w)
 			n.line.coming.Store(p)

@@ -237,7 +237,8 @@ func (n *Node) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
 	defer cancel()
 	n.begin()
-	_ = n.drain(ctx) // whoever wants to know calls Shutdown
+	_ = n.cutOff() // whoever wants to know calls Shutdown
+	n.drain(ctx)
 	_ = n.farewell(ctx)
 	for _, ep := range n.ownEndpoints() {
 		ep.Close()
@@ -253,16 +254,17 @@ func (n *Node) Close() error {
 // does not report any more; then those elsewhere send theirs; then own handlers finish.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.begin()
+	failed := n.cutOff()
 	own := n.ownEndpoints()
-	failed := each(own, func(ep *Endpoint) error {
+	stuck := each(own, func(ep *Endpoint) error {
 		ep.shut.Store(true)
 		return ep.flush(ctx)
 	})
-	failed = errors.Join(failed, n.drain(ctx))
-	if failed == nil {
-		failed = each(own, func(ep *Endpoint) error { return ep.Shutdown(ctx) })
+	n.drain(ctx)
+	if stuck == nil {
+		stuck = each(own, func(ep *Endpoint) error { return ep.Shutdown(ctx) })
 	}
-	failed = errors.Join(failed, n.farewell(ctx))
+	failed = errors.Join(failed, stuck, n.farewell(ctx))
 	n.Close()
 	return failed
 }
@@ -279,15 +281,10 @@ func each(eps []*Endpoint, f func(*Endpoint) error) error {
 }
 
 // drain has the endpoints elsewhere send what they had accepted, so that others still get it.
-func (n *Node) drain(ctx context.Context) error {
+func (n *Node) drain(ctx context.Context) {
 	n.draining.Store(true)
 	peers := n.links()
-	var failed []error
 	for _, p := range peers {
-		if !p.link.Connected() { // and it cannot come back any more
-			failed = append(failed, p.cut(errNoConnection))
-			continue
-		}
 		p.link.Send(func(dst []byte) []byte { return wire.AppendUvarints(dst, wire.TypeDrain) })
 	}
 	half, cancel := context.WithTimeout(ctx, n.drainTime(ctx))
@@ -297,6 +294,16 @@ func (n *Node) drain(ctx context.Context) error {
 		case <-p.drained:
 		case <-p.ended:
 		case <-half.Done():
+		}
+	}
+}
+
+// cutOff ends the sessions without a connection: they cannot be resumed any more.
+func (n *Node) cutOff() error {
+	var failed []error
+	for _, p := range n.links() {
+		if !p.link.Connected() {
+			failed = append(failed, p.cut(errNoConnection))
 		}
 	}
 	return errors.Join(failed...)

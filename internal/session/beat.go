@@ -7,8 +7,17 @@ func (c *carrier) Read(b []byte) (int, error) {
 	n, err := c.conn.Read(b)
 	if n > 0 && c.beat != nil {
 		c.heard.Store(int64(time.Since(c.began)))
+		if c.hold.Load() {
+			c.release()
+		}
 	}
 	return n, err
+}
+
+// release has the writer go on.
+func (c *carrier) release() {
+	c.hold.Store(false)
+	c.link.nudge()
 }
 
 // quiet is how long nothing has been heard.
@@ -21,7 +30,8 @@ func (c *carrier) quiet() time.Duration {
 // that fires late, because the whole process was stopped, asks first as well.
 //
 // The dialling side then gives the connection up. The accepting one cannot make another and keeps
-// it for the time of its window: the peer may only have been stopped.
+// it for the time of its window: the peer may only have been stopped. It writes nothing meanwhile,
+// so that a peer that still hears, and is not heard, finds that out as well.
 func (c *carrier) look() {
 	if c.examine() {
 		c.link.handler.Silent(c.quiet())
@@ -40,7 +50,8 @@ func (c *carrier) examine() (fallen bool) {
 	if c.closed || l.heardBye {
 		return false
 	}
-	every, quiet, heard := l.opt.Heartbeat, c.quiet(), c.heard.Load()
+	every, heard := l.opt.Heartbeat, c.heard.Load() // once: what is heard from now on is an answer
+	quiet := time.Since(c.began) - time.Duration(heard)
 	unanswered := c.asked && heard == c.askedAt
 	switch {
 	case quiet < every:
@@ -57,6 +68,10 @@ func (c *carrier) examine() (fallen bool) {
 		c.looks.Add(1)
 		if !l.opt.Dials {
 			l.waitLocked()
+			c.hold.Store(true)
+			if c.heard.Load() != heard { // just now
+				c.release()
+			}
 		}
 	}
 	c.beat.Reset(every)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lahja-go/lahja/internal/wire"
 )
 
 // beating are the options of links that look for signs of life.
@@ -87,6 +89,39 @@ func TestHeartbeatPatience(t *testing.T) {
 			if want := 1; b.silences < want || speaks && b.silences != 2 {
 				t.Errorf("speaks: %v: %d silences", speaks, b.silences)
 			}
+			<-b.done
+		})
+	}
+}
+
+// The accepting side writes nothing to one who is silent, until he is heard again, or there is a
+// goodbye to say.
+func TestHeartbeatHold(t *testing.T) {
+	for _, speaks := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			x, y := duplex(roomy)
+			b := newSideWith(x, beating)
+			go b.run()
+			time.Sleep(3 * beating.Heartbeat)
+			writes := func() (n int) {
+				synctest.Wait()
+				x.out.change(func() { n = x.out.writes })
+				return n
+			}
+			before := writes()
+			b.say("held")
+			if n := writes(); before == 0 || n != before {
+				t.Errorf("%d writes, and %d after that", before, n-before)
+			}
+			if speaks {
+				y.Write(record(0, word("here")(nil)))
+			} else {
+				b.link.Goodbye(wire.Goodbye{})
+			}
+			if writes() == before {
+				t.Errorf("speaks: %v: nothing is written", speaks)
+			}
+			b.link.Kill(ErrLapsed)
 			<-b.done
 		})
 	}

@@ -29,6 +29,7 @@ type carrier struct {
 	heard atomic.Int64   // when bytes came last, in nanoseconds since began
 	beat  *time.Timer    // nil: silence means nothing
 	looks sync.WaitGroup // of the timer's function, where it does more than to look
+	hold  atomic.Bool    // nothing is to be written to a peer that is not heard
 
 	// Guarded by link.mu.
 	err     error // why it has ended, or is about to; the first one
@@ -65,6 +66,7 @@ func (l *Link) Claim(attempt uint64) (received uint64, err error) {
 	if l.ended || l.attempt != attempt {
 		return 0, l.displacedLocked()
 	}
+	l.due = true
 	return l.received, nil
 }
 
@@ -109,7 +111,7 @@ func (l *Link) attach(c *carrier, s Start) error {
 	if c.again, known = l.out.rewind(s.Received); !known {
 		return ErrPosition
 	}
-	l.conn, c.parted = c, l.sentBye
+	l.conn, l.due, c.parted = c, false, l.sentBye
 	if l.lapse != nil {
 		l.lapse.Stop()
 	}
@@ -302,8 +304,12 @@ func (c *carrier) write() {
 	<-c.down
 }
 
-// next is the next record to be written: what is written again, or else what is queued.
+// next is the next record to be written: what is written again, or else what is queued. A peer that
+// is not heard gets nothing before the end.
 func (c *carrier) next() *chunk {
+	if c.hold.Load() && !c.link.out.isSealed() {
+		return nil
+	}
 	if k := pop(&c.again); k != nil {
 		return k
 	}

@@ -104,6 +104,7 @@ type Link struct {
 
 	mu       sync.Mutex // guards what follows
 	conn     *carrier   // that moves frames now; nil: the link waits for a connection
+	due      bool       // which is about to be carried
 	attempt  uint64     // the highest at a connection
 	lapse    *time.Timer
 	err      error // why it ended, or is about to; the first one
@@ -117,7 +118,7 @@ type Link struct {
 func New(handler Handler, opt Options) *Link {
 	l := &Link{
 		handler: handler, opt: opt,
-		wake: make(chan struct{}, 1), over: make(chan struct{}),
+		wake: make(chan struct{}, 1), over: make(chan struct{}), due: true,
 	}
 	l.out.known, l.out.calls = map[uint64]struct{}{}, map[uint64]place{}
 	l.out.keep = opt.Window > 0
@@ -206,26 +207,29 @@ func (l *Link) Progress() uint64 {
 	return l.received + l.out.confirmed
 }
 
-// Connected reports whether the link has a connection.
+// Connected reports whether the link has a connection, or is about to have one.
 func (l *Link) Connected() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.conn != nil
+	return l.conn != nil || l.due
 }
 
-// Sign asks the peer for a sign of life. spoke is closed when it has answered, broke when the connection
-// that it would come over has ended.
+// Sign asks the peer for a sign of life. spoke is closed when it has answered, broke when the
+// connection that it would come over has ended; it is nil if that is only about to be carried.
 func (l *Link) Sign() (spoke, broke <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.conn == nil {
+	if l.conn == nil && !l.due {
 		return nil, closed
 	}
 	if l.sign == nil {
 		l.sign = make(chan struct{})
 	}
 	l.Ping()
-	return l.sign, l.conn.done
+	if l.conn != nil {
+		broke = l.conn.done
+	}
+	return l.sign, broke
 }
 
 // signed tells who waits for a sign of life.

@@ -98,6 +98,7 @@ func (m *model) end(t *rapid.T) {
 	}
 	for i, s := range m.sides {
 		<-s.done
+		<-s.link.Over() // which comes later if it was killed before it had a connection
 		if len(m.owners[i].settled) != m.sent[i] || m.owners[i].count() != m.sent[i] {
 			t.Fatalf("%d events were settled %d times, of %d", len(m.owners[i].settled),
 				m.owners[i].count(), m.sent[i])
