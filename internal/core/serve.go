@@ -236,15 +236,19 @@ func (n *Node) resume(conn Conn, hello *wire.Hello, caller Caller) (*peer, sessi
 		return nil, start, fault.Errorf(fault.SessionLost, "there is no such session")
 	}
 	received, err := p.link.Claim(hello.Attempt)
-	if err == nil && !p.link.CanResume(hello.Received) {
-		err = session.ErrPosition
-	}
 	if err != nil {
 		return nil, start, fault.Errorf(fault.SessionLost, "%w", err)
 	}
+	if !p.link.CanResume(hello.Received) {
+		p.link.Disclaim(hello.Attempt)
+		return nil, start, fault.Errorf(fault.SessionLost, "%w", session.ErrPosition)
+	}
 	w := n.terms(p)
 	w.Resumed, w.Received = true, received
-	return p, start, session.WriteWelcome(conn, w)
+	if err = session.WriteWelcome(conn, w); err != nil {
+		p.link.Disclaim(hello.Attempt)
+	}
+	return p, start, err
 }
 
 // join makes a session for a new endpoint. The name may be held by one that has crashed: it gives

@@ -70,6 +70,15 @@ func (l *Link) Claim(attempt uint64) (received uint64, err error) {
 	return l.received, nil
 }
 
+// Disclaim says that no Carry follows the Claim of that attempt.
+func (l *Link) Disclaim(attempt uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.attempt == attempt && l.conn == nil {
+		l.due = false
+	}
+}
+
 func (l *Link) displacedLocked() error {
 	if l.ended && l.err != nil {
 		return l.err
