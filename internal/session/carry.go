@@ -35,7 +35,6 @@ type carrier struct {
 	closed  bool
 	asked   bool  // the peer was asked for a sign of life,
 	askedAt int64 // with heard at this
-	silent  bool  // it did not give one in time
 }
 
 // Start says where a connection goes on.
@@ -151,10 +150,10 @@ func (l *Link) waitLocked() {
 	l.lapse.Reset(l.opt.Window)
 }
 
-// lapsed ends the link if it is still without a connection that lives.
+// lapsed ends the link if it is still without a connection.
 func (l *Link) lapsed() {
 	l.mu.Lock()
-	waits := l.conn == nil || l.conn.silent && l.conn.quiet() >= l.opt.Heartbeat
+	waits := l.conn == nil
 	l.mu.Unlock()
 	if waits {
 		l.Kill(ErrLapsed)
