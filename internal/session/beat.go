@@ -7,17 +7,8 @@ func (c *carrier) Read(b []byte) (int, error) {
 	n, err := c.conn.Read(b)
 	if n > 0 && c.beat != nil {
 		c.heard.Store(int64(time.Since(c.began)))
-		if c.hold.Load() {
-			c.release()
-		}
 	}
 	return n, err
-}
-
-// release has the writer go on.
-func (c *carrier) release() {
-	c.hold.Store(false)
-	c.link.nudge()
 }
 
 // quiet is how long nothing has been heard.
@@ -29,15 +20,13 @@ func (c *carrier) quiet() time.Duration {
 // silence the peer is asked for one; after another without an answer it counts as silent. A timer
 // that fires late, because the whole process was stopped, asks first as well.
 //
-// The dialling side then gives the connection up. The accepting one cannot make another and keeps
-// it for the time of its window: the peer may only have been stopped. It writes nothing meanwhile,
-// so that a peer that still hears, and is not heard, finds that out as well.
+// The connection is then given up, by the accepting side as well: where bytes get lost in one
+// direction alone, the dialling side may hear enough not to look for another. A peer that has only
+// been stopped finds the end of the connection when it goes on, and resumes.
 func (c *carrier) look() {
 	if c.examine() {
 		c.link.handler.Silent(c.quiet())
-		if c.link.opt.Dials {
-			c.close(ErrSilent)
-		}
+		c.close(ErrSilent)
 		c.looks.Done()
 	}
 }
@@ -55,25 +44,15 @@ func (c *carrier) examine() (fallen bool) {
 	unanswered := c.asked && heard == c.askedAt
 	switch {
 	case quiet < every:
-		if c.silent && !l.opt.Dials {
-			l.lapse.Stop()
-		}
-		c.asked, c.silent = false, false
+		c.asked = false
 		every -= quiet
 	case !unanswered:
 		c.asked, c.askedAt = true, heard
 		l.Ping()
-	case !c.silent:
-		c.silent, fallen = true, true
+	default:
 		c.looks.Add(1)
-		if !l.opt.Dials {
-			l.waitLocked()
-			c.hold.Store(true)
-			if c.heard.Load() != heard { // just now
-				c.release()
-			}
-		}
+		return true
 	}
 	c.beat.Reset(every)
-	return fallen
+	return false
 }

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/lahja-go/lahja/internal/wire"
 )
 
 // beating are the options of links that look for signs of life.
@@ -34,8 +32,7 @@ func TestHeartbeatIdle(t *testing.T) {
 	})
 }
 
-// A wire that swallows everything is found by both sides within twice the heartbeat; the dialling
-// side gives it up, the other keeps it for the time of its window.
+// A wire that swallows everything is found by both sides within twice the heartbeat, and given up.
 func TestHeartbeatSilence(t *testing.T) {
 	for _, quiet := range []time.Duration{0, time.Second, 4*time.Second + 999*time.Millisecond} {
 		coupled(t, beating, func(t *testing.T, c *couple) {
@@ -65,64 +62,30 @@ func TestHeartbeatSilence(t *testing.T) {
 	}
 }
 
-// The accepting side ends the session of one who stays silent when its window is over, and not of
-// one who speaks again before.
+// The accepting side gives up the connection of one who stays silent, and the session when its
+// window is over.
 func TestHeartbeatPatience(t *testing.T) {
 	for _, speaks := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			x, y := duplex(roomy)
 			b := newSideWith(x, beating)
 			go b.run()
+			want := 2 * beating.Heartbeat
 			begin := time.Now()
 			if speaks {
-				time.Sleep(2*beating.Heartbeat + beating.Window - 1)
+				time.Sleep(want - 1)
 				y.Write(record(0, word("late")(nil)))
-			}
-			<-b.link.Over()
-			want := 2*beating.Heartbeat + beating.Window
-			if speaks {
 				want += want - 1
 			}
+			<-b.done
+			if took := time.Since(begin); took != want || b.silences != 1 {
+				t.Errorf("speaks: %v: given up after %v of %v", speaks, took, want)
+			}
+			<-b.link.Over()
+			want += beating.Window
 			if took := time.Since(begin); took != want || b.ends[0].err != ErrLapsed {
 				t.Errorf("speaks: %v: after %v of %v: %v", speaks, took, want, b.ends[0].err)
 			}
-			if want := 1; b.silences < want || speaks && b.silences != 2 {
-				t.Errorf("speaks: %v: %d silences", speaks, b.silences)
-			}
-			<-b.done
-		})
-	}
-}
-
-// The accepting side writes nothing to one who is silent, until he is heard again, or there is a
-// goodbye to say.
-func TestHeartbeatHold(t *testing.T) {
-	for _, speaks := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			x, y := duplex(roomy)
-			b := newSideWith(x, beating)
-			go b.run()
-			time.Sleep(3 * beating.Heartbeat)
-			writes := func() (n int) {
-				synctest.Wait()
-				x.out.change(func() { n = x.out.writes })
-				return n
-			}
-			before := writes()
-			b.say("held")
-			if n := writes(); before == 0 || n != before {
-				t.Errorf("%d writes, and %d after that", before, n-before)
-			}
-			if speaks {
-				y.Write(record(0, word("here")(nil)))
-			} else {
-				b.link.Goodbye(wire.Goodbye{})
-			}
-			if writes() == before {
-				t.Errorf("speaks: %v: nothing is written", speaks)
-			}
-			b.link.Kill(ErrLapsed)
-			<-b.done
 		})
 	}
 }

@@ -29,14 +29,12 @@ type carrier struct {
 	heard atomic.Int64   // when bytes came last, in nanoseconds since began
 	beat  *time.Timer    // nil: silence means nothing
 	looks sync.WaitGroup // of the timer's function, where it does more than to look
-	hold  atomic.Bool    // nothing is to be written to a peer that is not heard
 
 	// Guarded by link.mu.
 	err     error // why it has ended, or is about to; the first one
 	closed  bool
 	asked   bool  // the peer was asked for a sign of life,
 	askedAt int64 // with heard at this
-	silent  bool  // it did not give one in time
 }
 
 // Start says where a connection goes on.
@@ -165,10 +163,10 @@ func (l *Link) waitLocked() {
 	l.lapse.Reset(l.opt.Window)
 }
 
-// lapsed ends the link if it is still without a connection that lives.
+// lapsed ends the link if it is still without a connection.
 func (l *Link) lapsed() {
 	l.mu.Lock()
-	waits := l.conn == nil || l.conn.silent && l.conn.quiet() >= l.opt.Heartbeat
+	waits := l.conn == nil
 	l.mu.Unlock()
 	if waits {
 		l.Kill(ErrLapsed)
@@ -313,12 +311,8 @@ func (c *carrier) write() {
 	<-c.down
 }
 
-// next is the next record to be written: what is written again, or else what is queued. A peer that
-// is not heard gets nothing before the end.
+// next is the next record to be written: what is written again, or else what is queued.
 func (c *carrier) next() *chunk {
-	if c.hold.Load() && !c.link.out.isSealed() {
-		return nil
-	}
 	if k := pop(&c.again); k != nil {
 		return k
 	}

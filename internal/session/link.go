@@ -77,7 +77,7 @@ type Options struct {
 	Limit     int64         // bytes that wait to be written or confirmed
 	Window    time.Duration // how long it lives without a connection; 0: it is not resumed
 	Heartbeat time.Duration // after which silence is suspicious; 0: it never is
-	Dials     bool          // this side makes the connections, and gives one up that is silent
+	Dials     bool          // this side makes the connections
 }
 
 // Link is a session with the peer after its handshake. Its methods may be called concurrently.
