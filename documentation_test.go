@@ -15,9 +15,12 @@ import (
 	"testing"
 )
 
-// published are the packages that users import.
-var published = []string{".", "transports/memory", "transports/pipe", "transports/tcp",
-	"transports/transporttest", "transports/unix"}
+// published are the packages that users import, and forTests those that their tests do.
+var (
+	published = []string{".", "transports/memory", "transports/pipe", "transports/tcp",
+		"transports/unix"}
+	forTests = []string{"transports/faulty", "transports/transporttest"}
+)
 
 // parsed returns the files of a directory, those of tests or the others.
 func parsed(t *testing.T, dir string, tests bool) (files []*ast.File) {
@@ -111,17 +114,20 @@ func shown(files []*ast.File) map[string]bool {
 }
 
 // unshown are calls that need no example of their own: the methods of a transport, which others
-// call, the suite for transports, which is for tests, and what an example calls in a child.
-var unshown = []string{"Dial", "Redials", "Accept", "Addr", "Identity", "Read", "Write", "Error", "Is",
-	"Unwrap", "Main", "Run", "RunConn", "Parent"}
+// call, and what an example calls in a child.
+var unshown = []string{"Dial", "Accept", "Addr", "Identity", "Read", "Write", "Error", "Is",
+	"Unwrap", "Parent", "Redials"}
 
 // Every exported name is documented, and each call and option is shown by an example that runs.
 func TestDocumentation(t *testing.T) {
 	examples := shown(parsed(t, ".", true))
-	for _, dir := range published {
+	for _, dir := range slices.Concat(published, forTests) {
 		names, undocumented := calls(parsed(t, dir, false))
 		if len(undocumented) > 0 {
 			t.Errorf("%s: these have no documentation: %v", dir, undocumented)
+		}
+		if slices.Contains(forTests, dir) {
+			continue
 		}
 		local := maps.Clone(examples)
 		if dir != "." {
@@ -173,5 +179,48 @@ func TestMigratingNumbers(t *testing.T) {
 				t.Errorf("%s has no test, and is not said to have no counterpart", number)
 			}
 		}
+	}
+}
+
+// What has no documentation, or is not in an example with output, is noticed.
+func TestDocumentationChecker(t *testing.T) {
+	parse := func(src string) []*ast.File {
+		f, err := parser.ParseFile(token.NewFileSet(), "x_test.go", src, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []*ast.File{f}
+	}
+	names, undocumented := calls(parse(`package p
+
+type A struct{}
+
+// B is documented.
+type B struct{}
+
+func (B) C() {}
+
+// D is, too.
+func D() {}
+
+func e() {}
+
+var F, g = 1, 2
+`))
+	bare := []string{"A", "C", "F"}
+	if !slices.Equal(names, []string{"C", "D"}) || !slices.Equal(undocumented, bare) {
+		t.Errorf("calls %v, undocumented %v", names, undocumented)
+	}
+	used := shown(parse(`package p
+
+func ExampleC() {
+	C()
+	// Output: c
+}
+
+func ExampleD() { D() }
+`))
+	if !used["C"] || used["D"] {
+		t.Errorf("shown are %v", used)
 	}
 }

@@ -301,6 +301,7 @@ func (s *stage) groupLost() {
 	if s.place == nil {
 		return // in one process nothing is on its way
 	}
+	s.mortal = true
 	a := s.own("a")
 	for i, room := range []uint64{1, 1, 4} {
 		dying := s.connect(fmt.Sprint("dying", i))

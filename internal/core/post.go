@@ -309,22 +309,21 @@ type ticket struct {
 // Settle implements [window.Settler].
 func (t *ticket) Settle(f *window.Flight) {
 	p := t.member.post
-	if p.group != "" {
-		switch f.Fate() {
-		case window.Returned:
-			if t.parcel.Topic.node.draining.Load() {
-				break // an endpoint that leaves because the bus closes still has what it got
-			}
-			p.takeBack(t.parcel)
-			return
-		case window.Lost:
-			t.parcel.Topic.lost.Add(1)
-		}
+	// An endpoint that leaves because the bus closes still has what it got.
+	returned := p.group != "" && f.Fate() == window.Returned && !t.parcel.Topic.node.draining.Load()
+	if p.group != "" && f.Fate() == window.Lost {
+		t.parcel.Topic.lost.Add(1)
 	}
 	p.mu.Lock()
-	t.member.room++
 	t.member.onWay -= f.Size
+	if !returned {
+		t.member.room++
+	}
 	p.mu.Unlock()
+	if returned {
+		p.takeBack(t.parcel)
+		return
+	}
 	t.parcel.Flight.Drop()
 	p.serve()
 }
