@@ -128,7 +128,7 @@ func TestBusProcessRestarts(t *testing.T) {
 // backAgain checks that "worker" and "toils" are what they were, after n+1 restarts of their bus.
 func (s *stage) backAgain(ep *lahja.Endpoint, items <-chan lahja.Event[other], n int) {
 	s.Helper()
-	link, err := lahja.Request[tell, told](s.ctx, ep, tell{n})
+	link, err := lahja.Request[tell, told](s.ctx, ep, tell{uint64(n + 1)})
 	if s.must(err); link.Restarts != uint64(n+1) || link.Resumes != 0 {
 		s.Fatalf("after %d restarts: %+v", n+1, link)
 	}

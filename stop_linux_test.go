@@ -121,7 +121,7 @@ func TestStoppedTooLong(t *testing.T) {
 			got.add(take(s, events))
 		}
 	}
-	link, err := lahja.Request[tell, told](s.ctx, main, tell{})
+	link, err := lahja.Request[tell, told](s.ctx, main, tell{uint64(stops())})
 	s.must(err)
 	t.Logf("stopped %d times: %d events from it, %d missing; it says %+v",
 		stops(), got.next, got.missing, link)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,9 +15,10 @@ import (
 
 // What the tests need that kill and stop processes, or take their network away.
 
-// tell asks a process what it knows of its link to the bus; told is the answer.
+// tell asks a process what it knows of its link to the bus, when that was restarted so many times;
+// told is the answer.
 type (
-	tell struct{ N int }
+	tell struct{ Restarts uint64 }
 	told struct{ Resumes, Restarts, Lost uint64 }
 )
 
@@ -47,22 +47,18 @@ func toils(ctx context.Context, ep *lahja.Endpoint) error {
 	if err := echo(ctx, ep); err != nil {
 		return err
 	}
-	var last atomic.Pointer[lahja.State]
-	states := ep.WatchState(ctx)
-	first := <-states
-	last.Store(&first)
-	go func() {
-		for st := range states {
-			last.Store(&st)
+	_, err := lahja.Handle(ctx, ep, func(
+		ctx context.Context, ev lahja.Event[tell],
+	) (told, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		for st := range ep.WatchState(ctx) {
+			if st.Connected && st.Restarts >= ev.Value.Restarts {
+				return told{st.Resumes, st.Restarts, st.Lost}, nil
+			}
 		}
-	}()
-	_, err := lahja.Handle(ctx, ep, func(context.Context, lahja.Event[tell]) (told, error) {
-		st := last.Load()
-		return told{st.Resumes, st.Restarts, st.Lost}, nil
+		return told{}, ctx.Err()
 	})
-	if err != nil {
-		return err
-	}
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for n := 0; err == nil; n++ {
