@@ -157,13 +157,13 @@ func pullCables(t *testing.T) {
 		Resume: 20 * time.Second})
 	main := s.own("main")
 	events := lahja.Stream[load](s.ctx, main)
-	finish, tallies := s.farEnds(c, main), map[string]*ledger{}
+	finish, came := s.farEnds(c, main), map[string]*series{}
 	s.group.Go(func() {
 		for ev := range events {
-			if tallies[ev.Origin] == nil {
-				tallies[ev.Origin] = &ledger{}
+			if came[ev.Origin] == nil {
+				came[ev.Origin] = &series{}
 			}
-			tallies[ev.Origin].add(ev.Value.N)
+			came[ev.Origin].add(ev.Value.N)
 		}
 	})
 	random := rand.New(rand.NewPCG(uint64(rounds), 3))
@@ -188,7 +188,7 @@ func pullCables(t *testing.T) {
 	t.Logf("%d events and requests to the other host and back, all as they should", finish())
 	s.must(s.bus.Close())
 	s.group.Wait()
-	for name, got := range tallies {
+	for name, got := range came {
 		t.Logf("%d events from %s: %d missing, %d too much", got.next, name, got.missing, got.spare)
 		if got.missing != 0 || got.spare != 0 || got.next == 0 {
 			t.Errorf("%s: %+v", name, got)
@@ -196,8 +196,8 @@ func pullCables(t *testing.T) {
 	}
 }
 
-// farEnds starts processes at the other end that broadcast, echo and answer, and talks to them until
-// finish is called, which returns how often.
+// farEnds starts processes at the other end that broadcast, echo and answer, and talks to them
+// until finish is called, which returns how often.
 func (s *stage) farEnds(c *cable, main *lahja.Endpoint) (finish func() int) {
 	var flows []func() int
 	names := []string{"far0", "far1"}

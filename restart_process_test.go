@@ -87,17 +87,17 @@ func (s *stage) wantStatus(p *process) {
 	}
 }
 
-// A bus that is killed and started again at the same address: endpoints in other processes come back
-// by themselves, with what they subscribe to and retain.
+// A bus that is killed and started again at the same address: endpoints in other processes come
+// back by themselves, with what they subscribe to and retain.
 func TestBusProcessRestarts(t *testing.T) {
 	s := newStage(t, venueOf("tcp"), [2]bool{true, true})
 	captureLog(t)
 	bus, address := s.startBusAt("127.0.0.1:0")
 	s.address = address
 	s.start("toils", "toils")
-	ep, err := lahja.Connect(s.ctx, "main", placeOf("tcp "+address))
+	_, err := lahja.Connect(s.ctx, "main", placeOf("tcp "+address))
 	s.wantErr(err, lahja.ErrNameTaken) // the bus's process has one of that name
-	ep, err = lahja.Connect(s.ctx, "worker", placeOf("tcp "+address))
+	ep, err := lahja.Connect(s.ctx, "worker", placeOf("tcp "+address))
 	s.must(err)
 	defer ep.Close()
 	items := lahja.Stream[other](s.ctx, ep, lahja.From("toils"))

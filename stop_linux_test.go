@@ -59,7 +59,7 @@ func TestStoppedEndpoint(t *testing.T) {
 		func(l load) int { return l.N })
 	p := s.start("toils", "toils")
 	s.until(main, lahja.SubscribedBy[tell]("toils"))
-	got := &ledger{}
+	got := &series{}
 	finish := []func() int{s.echoed(main, "toils"), s.between(main, bystander)}
 	random := rand.New(rand.NewPCG(1, 2))
 	var found []time.Duration
@@ -97,8 +97,8 @@ func TestStoppedEndpoint(t *testing.T) {
 	p.crash(s)
 }
 
-// A process that is stopped for longer than its session lives comes back by itself, in a new one; it
-// knows how many events it has perhaps lost, and no others are.
+// A process that is stopped for longer than its session lives comes back by itself, in a new one;
+// it knows how many events it has perhaps lost, and no others are.
 func TestStoppedTooLong(t *testing.T) {
 	s := newStage(t, venueOf("tcp"), [2]bool{true, true},
 		lahja.Limits{Heartbeat: stopBeat, Resume: 2 * stopBeat})
@@ -108,7 +108,7 @@ func TestStoppedTooLong(t *testing.T) {
 		func(l load) int { return l.N })
 	p := s.start("toils", "toils")
 	s.until(main, lahja.SubscribedBy[tell]("toils"))
-	got := &ledger{}
+	got := &series{}
 	for range stops() {
 		s.stop(p)
 		for i := range 100 { // which are lost

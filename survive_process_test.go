@@ -101,11 +101,11 @@ func victim(ctx context.Context, ep *lahja.Endpoint) error {
 	return err
 }
 
-// ledger says what is wrong with numbers that should come once each and in order. One that comes
+// series says what is wrong with numbers that should come once each and in order. One that comes
 // too late is missing first and then too much.
-type ledger struct{ next, missing, spare int }
+type series struct{ next, missing, spare int }
 
-func (t *ledger) add(n int) {
+func (t *series) add(n int) {
 	if n < t.next {
 		t.spare++
 		return
@@ -114,16 +114,16 @@ func (t *ledger) add(n int) {
 	t.next = n + 1
 }
 
-// The ledger finds each of the faults that it is to find.
-func TestTally(t *testing.T) {
-	for want, numbers := range map[ledger][]int{
+// The series finds each of the faults that it is to find.
+func TestSeries(t *testing.T) {
+	for want, numbers := range map[series][]int{
 		{3, 0, 0}: {0, 1, 2},
 		{3, 1, 0}: {0, 2},
 		{3, 0, 1}: {0, 1, 1, 2},
 		{3, 1, 1}: {0, 2, 1},
 		{1, 0, 2}: {0, 0, 0},
 	} {
-		var got ledger
+		var got series
 		for _, n := range numbers {
 			got.add(n)
 		}
@@ -138,7 +138,7 @@ func TestTally(t *testing.T) {
 func (s *stage) flow(send func(n int) error, receive <-chan int) (finish func() int) {
 	stop := make(chan struct{})
 	sent := beside(s, func() int { return s.push(send, stop) })
-	got := beside(s, func() (t ledger) {
+	got := beside(s, func() (t series) {
 		for n := range receive {
 			if n < 0 {
 				return t
