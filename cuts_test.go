@@ -18,7 +18,7 @@ import (
 
 // Cuts in great number, at random bytes of all connections and under load, show nowhere.
 func TestCutsUnderLoad(t *testing.T) {
-	g := gale{publishers: 8, subscribers: 4, cuts: 200, works: 20_000}
+	g := gale{publishers: 8, subscribers: 4, cuts: 100, works: 10_000}
 	if scale() > 1 {
 		g.cuts, g.works = 10_000, 1_000_000
 	}

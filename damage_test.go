@@ -108,8 +108,8 @@ func TestEveryByteChanged(t *testing.T) {
 	out, in := recitalSize(t, damageRounds)
 	t.Logf("a session of %d bytes out and %d in", out, in)
 	s := newDamages(t)
-	s.change(out, every(1, 83), faulty.Out, 1)
-	s.change(in, every(1, 83), faulty.In, 1)
+	s.change(out, every(1, 499), faulty.Out, 1)
+	s.change(in, every(1, 499), faulty.In, 1)
 	s.report()
 }
 
@@ -118,8 +118,8 @@ func TestEveryByteOfAResumeChanged(t *testing.T) {
 	const size = 300
 	s := newDamages(t)
 	cut := faulty.CutAt(faulty.Both, 1000, faulty.Reset)
-	s.change(size, every(1, 11), faulty.Out, 2, cut)
-	s.change(size, every(1, 11), faulty.In, 2, cut)
+	s.change(size, every(1, 37), faulty.Out, 2, cut)
+	s.change(size, every(1, 37), faulty.In, 2, cut)
 	s.report()
 }
 

@@ -78,7 +78,7 @@ func TestCutAfterEveryByte(t *testing.T) {
 	t.Logf("a session of %d bytes out and %d in", out, in)
 	s := &sweep{T: t, begun: time.Now()}
 	eachWay(out, in, func(d faulty.Direction, size int64, how faulty.Ending) {
-		for at := int64(0); at <= size && !t.Failed(); at += every(1, 211) {
+		for at := int64(0); at <= size && !t.Failed(); at += every(1, 997) {
 			s.run(fmt.Sprintf("%v after byte %d %v", how, at, d), func(n int) []faulty.Fault {
 				if n > 1 {
 					return nil
@@ -96,7 +96,7 @@ func TestResumeCutAfterEveryByte(t *testing.T) {
 	const first, size = 4000, 800
 	s := &sweep{T: t, begun: time.Now()}
 	eachWay(size, size, func(d faulty.Direction, size int64, how faulty.Ending) {
-		for at := int64(0); at <= size && !t.Failed(); at += every(1, 23) {
+		for at := int64(0); at <= size && !t.Failed(); at += every(1, 97) {
 			s.run(fmt.Sprintf("%v after byte %d %v of the second connection", how, at, d),
 				func(n int) []faulty.Fault {
 					switch n {

@@ -132,13 +132,6 @@ func (s *storm) failLocked(format string, args ...any) {
 	}
 }
 
-// failure is what must not have been; nil: all is well.
-func (s *storm) failure() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return errors.Join(s.errs...)
-}
-
 func (s *storm) nowLocked() int64 {
 	s.clock++
 	return s.clock
@@ -193,12 +186,13 @@ func (s *storm) enlist(c *crew) {
 	for _, k := range []kindOfWords{words, tasks, signs} {
 		s.hear(c, k)
 	}
-	_, err := lahja.Handle(s.ctx, c.ep, func(_ context.Context, ev lahja.Event[plea]) (response, error) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.runs[ev.Value.N]++
-		return response(ev.Value), nil
-	}, lahja.Concurrency(8))
+	_, err := lahja.Handle(s.ctx, c.ep,
+		func(_ context.Context, ev lahja.Event[plea]) (response, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.runs[ev.Value.N]++
+			return response(ev.Value), nil
+		}, lahja.Concurrency(8))
 	if err != nil && !errors.Is(err, lahja.ErrClosed) {
 		s.fail("%q: %w", c.name, err)
 	}
@@ -337,24 +331,27 @@ func (s *storm) acceptable(m *saying) bool {
 
 // crash ends the bus without a word to the endpoints, and starts another one after a while.
 func (s *storm) crash(pause time.Duration) {
-	s.mu.Lock()
-	for _, c := range s.crews {
-		if c.wire == nil {
-			c.ended = true
-			for _, h := range s.heard {
-				if h.at == c && h.ending == 0 {
-					h.ending = s.nowLocked()
-				}
-			}
-		}
+	if own := s.own(); own != nil {
+		s.dismiss(own)
 	}
-	s.mu.Unlock()
 	s.eachWire(func(w *faulty.Transport) { w.Stall(faulty.In) })
 	s.bus.Close()
 	s.serving.Wait()
 	s.eachWire(func(w *faulty.Transport) { w.Cut(faulty.Reset); w.Resume() })
 	time.Sleep(pause)
 	s.start()
+}
+
+// dismiss notes that an endpoint and its subscriptions are about to end.
+func (s *storm) dismiss(c *crew) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.ended = true
+	for _, h := range s.heard {
+		if h.at == c && h.ending == 0 {
+			h.ending = s.nowLocked()
+		}
+	}
 }
 
 func (s *storm) eachWire(f func(*faulty.Transport)) {
