@@ -305,7 +305,7 @@ func (o *outlet[T]) publishWaiting(
 	}
 	defer p.End()
 	var body *letter[T]
-	return p.Hand(func() core.Body {
+	err := p.Hand(func() core.Body {
 		if body == nil {
 			body = &letter[T]{o.kind, value, bytes.Clone(payload)}
 		}
@@ -320,4 +320,8 @@ func (o *outlet[T]) publishWaiting(
 		}
 		return nil
 	})
+	if core.SessionOver(err) {
+		p.Call = nil // a request that has gone nowhere is not over: it goes by the next session
+	}
+	return err
 }
