@@ -24,7 +24,7 @@ func TestFaultEverySecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDay(t)
 		defer d.finish()
-		var before, after stock
+		var before, after calmHolds
 		for n := range calms {
 			d.work(300)
 			if err := d.calm(); err != nil {
@@ -63,8 +63,8 @@ type day struct {
 	begun  time.Time
 }
 
-// stock is what is held at a calm.
-type stock struct {
+// calmHolds is what is held at a calm.
+type calmHolds struct {
 	heap       float64 // MiB
 	goroutines int
 	stats      int // rows of the bus's Stats
@@ -160,6 +160,6 @@ func (d *day) harm() {
 	time.Sleep(time.Second - long)
 }
 
-func (d *day) measure() stock {
-	return stock{heap(), runtime.NumGoroutine(), len(d.bus.Stats())}
+func (d *day) measure() calmHolds {
+	return calmHolds{heap(), runtime.NumGoroutine(), len(d.bus.Stats())}
 }
