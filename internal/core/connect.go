@@ -80,9 +80,14 @@ func (n *Node) greet(ctx context.Context, hello *wire.Hello) (Conn, *wire.Welcom
 func (n *Node) greetAgain(
 	ctx context.Context, hello *wire.Hello,
 ) (Conn, *wire.Welcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, n.config().Handshake)
+	limit := n.config().Handshake
+	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return n.greet(ctx, hello)
+	conn, w, err := n.greet(bounded, hello)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("the bus has not answered within %v: %w", limit, err)
+	}
+	return conn, w, err
 }
 
 // The longest times that a bus can state, in milliseconds.
