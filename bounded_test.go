@@ -55,11 +55,16 @@ func (s *stage) bounded(push pushing, allowed float64) {
 	if here > allowed || there > allowed {
 		s.Errorf("more than %.0f MiB", allowed)
 	}
+	r, err := s.order(boss, "holder", "read", accepted)
+	if push.leave && errors.Is(err, lahja.ErrStalled) {
+		s.Logf("each that came had one event accepted, until twice the limit was reached: %v", err)
+		return
+	}
+	if s.must(err); r.N != accepted {
+		s.Errorf("%d events were delivered, where %d were accepted", r.N, accepted)
+	}
 	if remote && there < 0.5 {
 		s.Error("the subscriber holds nothing")
-	}
-	if r := s.tell(boss, "holder", "read", accepted); r.N != accepted {
-		s.Errorf("%d events were delivered, where %d were accepted", r.N, accepted)
 	}
 	say(s, s.connect("last"), load{})
 	if r := s.tell(boss, "holder", "read", 1); r.Last != "last" {

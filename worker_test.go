@@ -29,12 +29,13 @@ type worker struct {
 	ctx  context.Context
 	ep   *lahja.Endpoint
 	held <-chan lahja.Event[load]
+	why  error          // held has ended; written before it is closed
 	next map[string]int // by origin, the number that is due
 }
 
 // labours is the role of a process that is a worker.
 func labours(ctx context.Context, ep *lahja.Endpoint) error {
-	w := &worker{ctx, ep, nil, map[string]int{}}
+	w := &worker{ctx: ctx, ep: ep, next: map[string]int{}}
 	_, err := lahja.Handle(ctx, ep, func(_ context.Context, ev lahja.Event[order]) (report, error) {
 		return w.obey(ev.Value)
 	}, lahja.Concurrency(2)) // it pushes and reads
@@ -44,7 +45,7 @@ func labours(ctx context.Context, ep *lahja.Endpoint) error {
 func (w *worker) obey(o order) (report, error) {
 	switch o.Do {
 	case "subscribe":
-		w.held = lahja.Stream[load](w.ctx, w.ep)
+		w.held = lahja.Stream[load](w.ctx, w.ep, lahja.OnEnd(func(err error) { w.why = err }))
 	case "drop":
 		w.held = lahja.Stream[load](w.ctx, w.ep, lahja.DropOldest(), lahja.Buffer(o.N))
 	case "heap":
@@ -71,7 +72,7 @@ func (w *worker) read(n int) (r report, err error) {
 	for r.N+int(r.Missed) < n {
 		ev, open := <-w.held
 		if !open {
-			return r, errors.New("the subscription has ended")
+			return r, fmt.Errorf("the subscription has ended: %w", w.why)
 		}
 		due := w.next[ev.Origin]
 		if ev.Value.N < due || ev.Value.N > due && r.Missed+ev.Missed == 0 {
@@ -128,9 +129,13 @@ func (s *stage) hire(name string, boss *lahja.Endpoint) *process {
 // tell has a worker do something.
 func (s *stage) tell(boss *lahja.Endpoint, name, do string, n int) report {
 	s.Helper()
-	r, err := lahja.Request[order, report](s.ctx, boss, order{do, n}, lahja.To(name))
+	r, err := s.order(boss, name, do, n)
 	if err != nil {
 		s.Fatalf("%s was to %s %d: %v", name, do, n, err)
 	}
 	return r
+}
+
+func (s *stage) order(boss *lahja.Endpoint, name, do string, n int) (report, error) {
+	return lahja.Request[order, report](s.ctx, boss, order{do, n}, lahja.To(name))
 }
