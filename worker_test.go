@@ -2,7 +2,6 @@ package lahja_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
