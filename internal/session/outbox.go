@@ -260,6 +260,7 @@ func (o *outbox) close(fate window.Fate) (lost int) {
 	o.sealed = true
 	left := slices.Concat(o.kept, o.queue)
 	o.urgent, o.queue, o.kept, o.size, o.keptSize = nil, nil, nil, 0, 0
+	o.calls = nil // what is withdrawn from now on is not here any more
 	flights := o.slots.clear()
 	o.mu.Unlock()
 	for _, c := range left {
