@@ -46,12 +46,12 @@ func (n *Node) restore(ep *Endpoint, p *peer) {
 // announceAll announces the subscriptions that had been announced to the session before. Others
 // are about to be by those who make them.
 func (ep *Endpoint) announceAll(p *peer) (announced []*ack) {
-	subs := ep.openSubs()
+	subs := slices.DeleteFunc(ep.openSubs(), func(s *Sub) bool {
+		return !s.announced.Load() || s.hasEnded()
+	}) // first, for others may not have their numbers yet
 	slices.SortFunc(subs, func(a, b *Sub) int { return cmp.Compare(a.ID, b.ID) })
 	for _, s := range subs {
-		if s.announced.Load() && !s.hasEnded() {
-			announced = append(announced, p.announce(s))
-		}
+		announced = append(announced, p.announce(s))
 	}
 	return announced
 }
