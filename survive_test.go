@@ -446,3 +446,44 @@ func TestBackoff(t *testing.T) {
 		}
 	})
 }
+
+// An endpoint that the bus has asked to leave has left, also when its connection breaks before the
+// bus's own goodbye has come: it does not look for a bus that is gone. One that did not hear that it
+// was asked goes on dialling.
+func TestGoodbyeIsLost(t *testing.T) {
+	leave := func(plan faulty.Plan) (before, in uint64, left bool) {
+		cross(t, lahja.Limits{}, plan, func(c *crossing) {
+			ep := c.connect("far")
+			time.Sleep(time.Second)
+			before = c.wire.Stats().In
+			c.stopBus()
+			select {
+			case <-ep.Done():
+				left = true
+				if err := ep.Err(); !errors.Is(err, lahja.ErrClosed) {
+					c.Errorf("it ends with %v", err)
+				}
+			case <-time.After(time.Minute):
+			}
+			in = c.wire.Stats().In
+		})
+		return before, in, left
+	}
+	before, all, _ := leave(nil)
+	left := int64(0)
+	for lost := range int64(all - before - 1) { // of the last bytes that the bus has said
+		_, _, did := leave(func(n int, _ *rand.Rand) []faulty.Fault {
+			if n > 1 {
+				return nil
+			}
+			return []faulty.Fault{faulty.CutAt(faulty.In, int64(all)-1-lost, faulty.Reset)}
+		})
+		if did && left == lost {
+			left++
+		}
+	}
+	if left < 16 { // a goodbye is longer
+		t.Errorf("it has left only while at most %d bytes are lost", left)
+	}
+	t.Logf("of %d bytes with which the bus parts, the last %d may be lost", all-before, left)
+}

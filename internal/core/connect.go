@@ -183,6 +183,9 @@ func final(err error) bool {
 // events it had accepted that the bus has perhaps not got.
 func (n *Node) sessionEnded(p *peer, err error, lost int) {
 	ep := n.self.Ref.(*Endpoint)
+	if p.link.Parting() && goesOn(err) {
+		err = nil // the bus has asked to part, and its own goodbye was lost with the connection
+	}
 	if n.line.redials && goesOn(err) && ep.Err() == nil {
 		slog.Warn("lahja: the session with the bus is lost, and perhaps events",
 			"endpoint", ep.name, "events", lost, "error", err)

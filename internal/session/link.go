@@ -91,6 +91,7 @@ type Link struct {
 	ping    atomic.Bool   // the peer is to be asked whether it lives
 	pong    atomic.Bool   // the peer has asked
 	records atomic.Uint64 // that have arrived
+	parting atomic.Bool   // our Goodbye is queued or was sent
 	wake    chan struct{} // one slot: there may be something to write
 
 	life context.Context // ends when the link is about to end
@@ -198,6 +199,9 @@ func (l *Link) Err() error {
 
 // Life ends when the link is about to end.
 func (l *Link) Life() context.Context { return l.life }
+
+// Parting reports whether Goodbye was called.
+func (l *Link) Parting() bool { return l.parting.Load() }
 
 // Progress changes with every frame that arrives for the first time in either direction. It is asked
 // between connections.

@@ -92,6 +92,7 @@ func (l *Link) Goodbye(g wire.Goodbye) {
 		return
 	}
 	o.sealed = true
+	l.parting.Store(true)
 	l.acks.flush(o)
 	c := o.tailLocked(&o.queue, len(g.Code)+len(g.Message)+64)
 	o.appendLocked(c, func(dst []byte) []byte {
