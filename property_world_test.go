@@ -224,7 +224,8 @@ func (w *world) settle() error {
 	if err := w.arrived(); err != nil {
 		return err
 	}
-	for range 2 { // the first tells the bus what has ended, for it is asked in order
+	through := w.through() // one that ends from now on may be seen or not
+	for range 2 {          // the first tells the bus what has ended, for it is asked in order
 		for _, e := range open {
 			peers, err := e.ep.Peers(w.ctx)
 			if err != nil {
@@ -238,7 +239,7 @@ func (w *world) settle() error {
 	for _, s := range w.h.subs {
 		// One that is cancelled while its last event arrives may finish before it is unsubscribed.
 		late := s.plan.Limit > 0 && s.plan.Cancel && s.endRound == w.h.round
-		if s.finished && s.gone == 0 && !late {
+		if slices.Contains(through, s) && s.gone == 0 && !late {
 			s.gone = w.now()
 			s.ended = first(s.ended, s.gone)
 		}
@@ -249,6 +250,18 @@ func (w *world) settle() error {
 		}
 	}
 	return w.failure
+}
+
+// through returns the subscriptions that get no more.
+func (w *world) through() (subs []*sub) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.h.subs {
+		if s.finished {
+			subs = append(subs, s)
+		}
+	}
+	return subs
 }
 
 // mark sends a mark from each endpoint to each. All that was on its way before it has then been
@@ -372,6 +385,10 @@ func (o opening) do(w *world) {
 	w.attempts = append(w.attempts, l)
 	w.mu.Unlock()
 	ep, err := w.attach(l)
+	var marked <-chan lahja.Event[mark]
+	if err == nil {
+		marked = lahja.Stream[mark](w.ctx, ep)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l.returned = w.now()
@@ -384,7 +401,7 @@ func (o opening) do(w *world) {
 	}
 	switch {
 	case err == nil && !must:
-		e := &endpoint{life: l, ep: ep, marked: lahja.Stream[mark](w.ctx, ep)}
+		e := &endpoint{life: l, ep: ep, marked: marked}
 		w.current[o.Slot] = e
 		w.all = append(w.all, e)
 		w.h.lives = append(w.h.lives, l)
