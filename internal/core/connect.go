@@ -227,6 +227,8 @@ func (n *Node) startAnew(ep *Endpoint) (*peer, Conn) {
 			ep.lost(linkError("the connection to the bus has ended", err))
 			return nil, nil
 		}
-		n.line.change(func(s *State) { s.Err = err })
+		n.line.change(func(s *State) { // who looks only now is to see that the session is lost
+			s.Err = fault.Errorf(fault.SessionLost, "no other session: %w", err)
+		})
 	}
 }
