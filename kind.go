@@ -255,10 +255,9 @@ func (o *outlet[T]) publishOnce(
 	ctx context.Context, value T, b *core.Broadcast, call *core.Call,
 ) error {
 	var p core.Publication
-	if err := o.Begin(ctx, b, &p); err != nil {
+	if err := o.Begin(ctx, b, call, &p); err != nil {
 		return err
 	}
-	p.Call = call
 	encoded := p.Encoded(o.kind)
 	if p.Waits(encoded) {
 		return o.publishWaiting(ctx, value, p, encoded)

@@ -68,15 +68,18 @@ import (
 )
 
 // Bus is the hub that endpoints attach to. Make it with [NewBus].
-type Bus struct{ node *core.Node }
+type Bus struct {
+	node      *core.Node
+	authorize authorizer // nil: everybody may attach and do everything
+}
 
 // NewBus returns a running bus without endpoints. Close it when it is no longer needed.
 func NewBus(opts ...BusOption) *Bus {
-	cfg := defaults()
+	cfg := busConfig{Config: defaults()}
 	for _, o := range opts {
 		o.applyToBus(&cfg)
 	}
-	return &Bus{core.NewNode(cfg)}
+	return &Bus{core.NewNode(cfg.Config), cfg.authorize}
 }
 
 // Endpoint attaches an endpoint of this process, without transport and encoding. The name has 1 to
@@ -151,6 +154,7 @@ func (b *Bus) ServeConn(ctx context.Context, c Conn) error {
 		id := c.Identity()
 		return core.Caller{
 			Pinned: id.Name, Kind: id.Transport, User: id.User, Cert: string(id.Certificate),
+			Authorize: b.authorize.of(id),
 		}
 	}, attached)
 }
@@ -174,8 +178,8 @@ type Endpoint struct {
 }
 
 // Connect attaches an endpoint to the bus that listens at t. ctx bounds the attempt. It fails with
-// what Dial returns, with [ErrNameTaken] or [ErrDenied] when the bus refuses the name, and with
-// [ErrProtocol] when something else than a bus answers.
+// what Dial returns, with [ErrNameTaken] when the name is, with [ErrDenied] when the bus refuses the
+// endpoint (see [Authorize]), and with [ErrProtocol] when something else than a bus answers.
 //
 // Where t is a [Redialer], such as tcp, the endpoint outlives its connection: it dials again and goes
 // on where it was, see [Limits] and [Endpoint.WatchState]. Elsewhere, and with Limits{Resume: -1},

@@ -9,7 +9,13 @@ import (
 )
 
 // BusOption is an option of [NewBus].
-type BusOption interface{ applyToBus(*core.Config) }
+type BusOption interface{ applyToBus(*busConfig) }
+
+// busConfig is what the options of a bus add up to.
+type busConfig struct {
+	core.Config
+	authorize authorizer
+}
 
 // EndpointOption is an option of [Bus.Endpoint] and [Connect].
 type EndpointOption interface{ applyToEndpoint(*core.Config) }
@@ -46,7 +52,7 @@ type Limits struct {
 	Handshake time.Duration
 }
 
-func (l Limits) applyToBus(c *core.Config) {
+func (l Limits) applyToBus(c *busConfig) {
 	if l.Lag > 0 {
 		c.Lag = l.Lag
 	}

@@ -288,8 +288,8 @@ func (c *Call) replace(old, again *parcel) bool {
 // inbound makes the endpoint of s a recipient, unless it only observes, and returns what its
 // handlers answer with.
 func (c *Call) inbound(s *Sub) *Inbound {
-	if s.Spec.Observe {
-		return &Inbound{call: c, endpoint: s.Endpoint, observer: true}
+	if mute := s.mute.Load(); mute || s.Spec.Observe {
+		return &Inbound{call: c, endpoint: s.Endpoint, observer: true, mute: mute}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

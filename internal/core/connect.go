@@ -29,7 +29,11 @@ func Connect(
 	if err != nil {
 		return nil, fmt.Errorf("attaching endpoint %q: %w", name, err)
 	}
-	p := n.newSession(welcome)
+	p, err := n.newSession(welcome)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("attaching endpoint %q: %w", name, err)
+	}
 	n.line.current.Store(p)
 	ep, err := n.Attach(name)
 	if err != nil {
@@ -96,7 +100,11 @@ const maxMillis = 1 << 40
 func millis(ms uint64) time.Duration { return time.Duration(min(ms, maxMillis)) * time.Millisecond }
 
 // newSession makes the peer for a session that the bus has begun.
-func (n *Node) newSession(w *wire.Welcome) *peer {
+func (n *Node) newSession(w *wire.Welcome) (*peer, error) {
+	allowed, err := parseGrants(w.Permissions)
+	if err != nil {
+		return nil, err
+	}
 	cfg := *n.config()
 	cfg.MaxFrame, cfg.Lag, cfg.Stall = int(w.MaxFrame), int64(w.Lag), millis(w.Stall)
 	n.cfg.Store(&cfg)
@@ -105,8 +113,8 @@ func (n *Node) newSession(w *wire.Welcome) *peer {
 		opt.Window, opt.Heartbeat = millis(w.ResumeWindow), millis(w.Heartbeat)
 	}
 	p := n.newPeer(nil, opt)
-	p.session, p.token = w.Session, w.Token
-	return p
+	p.session, p.token, p.grants = w.Session, w.Token, allowed
+	return p, nil
 }
 
 // keep carries the endpoint's sessions, one after the other, until it ends.
@@ -183,19 +191,25 @@ func final(err error) bool {
 // events it had accepted that the bus has perhaps not got.
 func (n *Node) sessionEnded(p *peer, err error, lost int) {
 	ep := n.self.Ref.(*Endpoint)
+	p.mu.Lock()
+	dismissed := p.dismissed
+	p.mu.Unlock()
 	if p.link.Parting() && goesOn(err) {
 		err = nil // the bus has asked to part, and its own goodbye was lost with the connection
 	}
-	if n.line.redials && goesOn(err) && ep.Err() == nil {
+	if dismissed == nil && n.line.redials && goesOn(err) && ep.Err() == nil {
 		slog.Warn("lahja: the session with the bus is lost, and perhaps events",
 			"endpoint", ep.name, "events", lost, "error", err)
 		n.line.lose(p, linkError("the session is lost", err), lost)
 		ep.interrupted()
 		return
 	}
-	if err != nil {
+	switch {
+	case dismissed != nil: // whatever the connection has met after that
+		err = dismissed
+	case err != nil:
 		err = linkError("the connection to the bus has ended", err)
-	} else {
+	default:
 		err = fault.Errorf(fault.Closed, "the bus has closed")
 	}
 	ep.lost(err) // before the requests that wait find that nobody is left who could answer
@@ -214,8 +228,13 @@ func (n *Node) startAnew(ep *Endpoint) (*peer, Conn) {
 			return nil, nil
 		}
 		conn, w, err := n.greetAgain(n.life, n.introduction(ep.name))
+		var p *peer
 		if err == nil {
-			p := n.newSession(w)
+			if p, err = n.newSession(w); err != nil {
+				conn.Close()
+			}
+		}
+		if err == nil {
 			n.line.coming.Store(p)
 			if n.life.Err() != nil { // perhaps too late for the endpoint's Close to see it
 				p.link.Kill(n.life.Err())

@@ -66,7 +66,13 @@ func (p *peer) add(m *wire.Subscribe) error {
 	if m.Event == "" || len(m.Event) > wire.MaxName {
 		return fmt.Errorf("a subscription to an event with a name of %d bytes", len(m.Event))
 	}
-	s := &router.Sub{ID: m.ID, Party: p.party, Event: m.Event, From: m.From, Observe: m.Observe}
+	if err := p.permitSubscription(m.Event, m.Response); err != nil {
+		return err
+	}
+	s := &router.Sub{
+		ID: m.ID, Party: p.party, Event: m.Event, From: m.From, Observe: m.Observe,
+		Mute: p.grants.of(m.Event)&handling == 0,
+	}
 	t, err := p.use(m.Event)
 	if err != nil {
 		return err
@@ -158,6 +164,9 @@ func (p *peer) forget(body []byte) error {
 	if err := wire.ParseControl(body, &m); err != nil {
 		return err
 	}
+	if err := p.forbid(broadcasting, m.Event); err != nil {
+		return err
+	}
 	if t := p.node.lookUp(m.Event); t != nil {
 		t.forget(p.party.Name, p.party.ID, m.Key)
 	}
@@ -181,6 +190,9 @@ func (p *peer) windowAck(body []byte) error {
 func (p *peer) asked(body []byte) error {
 	var m wire.Ask
 	if err := wire.ParseControl(body, &m); err != nil {
+		return err
+	}
+	if err := p.forbid(broadcasting|requesting, m.Event); err != nil {
 		return err
 	}
 	answer := wire.Answer{ID: m.ID}

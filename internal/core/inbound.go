@@ -16,6 +16,7 @@ type Inbound struct {
 	of       *Inbound // the request, of one that has a gap as well
 	endpoint *Endpoint
 	observer bool // it does not count
+	mute     bool // because its endpoint may not answer
 	open     int  // subscriptions that may still answer; guarded by call.mu
 
 	// Of a member of a group.
@@ -71,6 +72,9 @@ func (in *Inbound) Over() bool {
 func (in *Inbound) Answer(a Answer) error {
 	if err := in.endpoint.Err(); err != nil {
 		return err
+	}
+	if in.mute {
+		return fault.Errorf(fault.Denied, "endpoint %q may not answer this event", in.endpoint.name)
 	}
 	if in.observer {
 		return fault.Errorf(fault.UnexpectedResponse, "who only observes a request cannot answer it")

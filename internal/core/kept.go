@@ -154,13 +154,17 @@ func (t *Topic) forget(origin string, id uint64, key string) {
 	}
 }
 
-// forgetAll ends all that an endpoint retained. One that has its name by now keeps its own.
-func (t *Topic) forgetAll(origin string, id uint64) {
+// forgetAll ends all that an endpoint retained; false: there was nothing. One that has its name by now
+// keeps its own.
+func (t *Topic) forgetAll(origin string, id uint64) bool {
 	t.kept.mu.Lock()
 	defer t.kept.mu.Unlock()
-	if by := t.kept.origins[origin]; by != nil && by.id == id {
-		t.endAllLocked(origin, by)
+	by := t.kept.origins[origin]
+	if by == nil || by.id != id {
+		return false
 	}
+	t.endAllLocked(origin, by)
+	return true
 }
 
 func (t *Topic) endAllLocked(origin string, by *keptBy) {
@@ -181,6 +185,11 @@ func (o *Outlet) Forget(ctx context.Context, key string) error {
 		up, err := ep.session(ctx)
 		if err != nil {
 			return err
+		}
+		if up != nil {
+			if err := up.permit(broadcasting, o.Topic.Name); err != nil {
+				return err
+			}
 		}
 		if !o.forget(up, key) && !sent || up == nil || !up.lost.Load() {
 			return nil

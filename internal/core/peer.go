@@ -24,8 +24,9 @@ type peer struct {
 	ended chan struct{} // closed when the link has ended and all is cleaned up
 	lost  atomic.Bool   // to the bus: it has ended, and is followed by another
 
-	caller         Caller // whom the transport has seen
-	session, token []byte // what it takes to resume; empty: it cannot be
+	caller         Caller  // whom the transport has seen
+	grants         *grants // what the endpoint may do
+	session, token []byte  // what it takes to resume; empty: it cannot be
 
 	drained chan struct{} // closed when it has said goodbye because it was asked to
 
@@ -48,6 +49,7 @@ type peer struct {
 	unserve   func() bool               // stops watching the context that it is served under
 	acks      map[uint64]*ack           // subscriptions that the bus has not answered yet
 	asks      map[uint64]chan uint64    // questions that the bus has not answered yet
+	dismissed error                     // why the bus has said goodbye; nil: it has closed
 }
 
 func (n *Node) newPeer(party *router.Party, opt session.Options) *peer {
@@ -134,6 +136,10 @@ func (p *peer) Goodbye(g wire.Goodbye) {
 	}
 	if p.party != nil {
 		p.leave()
+	} else if code := fault.Code(g.Code); code != "" && code != fault.Closed {
+		p.mu.Lock()
+		p.dismissed = fault.Errorf(code, "the bus has ended the session: %s", g.Message)
+		p.mu.Unlock()
 	}
 	p.link.Goodbye(wire.Goodbye{})
 }
@@ -148,7 +154,10 @@ func (p *peer) Frame(f wire.Frame) error {
 			known, err = p.fromEndpoint(f)
 		}
 	}
+	var forbidden breach
 	switch {
+	case errors.As(err, &forbidden):
+		return &session.ProtocolError{Reason: err.Error(), Code: fault.Denied}
 	case err != nil:
 		return &session.ProtocolError{Reason: err.Error()}
 	case !known && !f.Type.Ignorable():
@@ -200,6 +209,7 @@ type inlet struct {
 	number  uint64               // of the event's name, given by the peer
 	topic   *Topic
 	account *window.Account // nil: the peer is the bus, whose windows are not ours
+	allowed action          // with events of the topic
 
 	broadcast atomic.Uint64 // events that came through it
 	heldSince atomic.Int64  // since when its publisher says that it waits, in Unix nanoseconds
@@ -241,7 +251,7 @@ func (p *peer) inlet(number uint64) (*inlet, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &inlet{number: number, topic: t}
+	in := &inlet{number: number, topic: t, allowed: p.grants.of(name)}
 	in.peer.Store(p)
 	if p.party != nil {
 		in.account = t.Pool.OpenRemote(in.tell)
@@ -373,6 +383,13 @@ func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet) error {
 		e.Flags&wire.FlagRequest != 0 && e.Flags&(wire.FlagRetain|wire.FlagKey) != 0 ||
 		e.Flags&wire.FlagGather != 0 && e.Flags&wire.FlagRequest == 0 {
 		return fmt.Errorf("an event of an endpoint with the flags %#x", uint64(e.Flags))
+	}
+	needed := broadcasting
+	if e.Flags&wire.FlagRequest != 0 {
+		needed = requesting
+	}
+	if in.allowed&needed == 0 {
+		return p.forbid(needed, in.topic.Name)
 	}
 	in.broadcast.Add(1)
 	d.Origin, d.originID = p.party.Name, p.party.ID

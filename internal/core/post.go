@@ -83,8 +83,18 @@ const pacedBytes = 1 << 20
 // overtake a large one.
 func (m *member) ready() bool { return m.room > 0 && m.onWay < pacedBytes }
 
+// accepts reports whether an event is for m. A request that is for one member of a group is for one
+// that may answer it.
 func (m *member) accepts(d *Delivery) bool {
+	if d.Call != nil && m.entry.Mute && m.post.group != "" {
+		return false
+	}
 	return m.entry.Accepts(d.Origin) && d.Filter.Selects(m.entry.Party.Name)
+}
+
+// observes reports whether m gets the event and cannot answer, if it is a request.
+func (m *member) observes(d *Delivery) bool {
+	return m.entry.Observe || d.Call != nil && m.entry.Mute
 }
 
 // wants reports whether an event is for a member, and whether for one that counts as a subscriber.
@@ -97,7 +107,7 @@ func (p *post) wants(d *Delivery) (wanted, counting bool) {
 func (p *post) wantsLocked(d *Delivery) (wanted, counting bool) {
 	for _, m := range p.members {
 		if m.accepts(d) {
-			wanted, counting = true, counting || !m.entry.Observe
+			wanted, counting = true, counting || !m.observes(d)
 		}
 	}
 	return wanted, counting
@@ -105,8 +115,8 @@ func (p *post) wantsLocked(d *Delivery) (wanted, counting bool) {
 
 // observesLocked reports whether the members only observe: nothing is withdrawn from them. In a
 // group none does.
-func (p *post) observesLocked() bool {
-	return len(p.members) > 0 && p.members[0].entry.Observe
+func (p *post) observesLocked(d *Delivery) bool {
+	return p.group == "" && len(p.members) > 0 && p.members[0].observes(d)
 }
 
 // elsewhere reports whether a member needs events encoded.
@@ -258,7 +268,7 @@ func (p *post) serve() {
 // room for; nil: there is none.
 func (p *post) pickLocked() (*parcel, *member) {
 	for i, c := range p.waiting {
-		over := c.Call != nil && c.Call.Over() && !p.observesLocked()
+		over := c.Call != nil && c.Call.Over() && !p.observesLocked(&c.Delivery)
 		m := p.freeLocked(c)
 		if !over && m == nil {
 			if !p.readyLocked() {
@@ -390,7 +400,7 @@ func (m *member) send(c *parcel, d *Delivery) bool {
 	wanted := name
 	if d.Call != nil {
 		id, ok := uint64(0), true
-		if m.entry.Observe {
+		if m.observes(d) {
 			// A number that nobody answers to; the call's own may be in use on this link.
 			id = d.Topic.node.next()
 		} else if id, ok = d.Call.assign(c, m.peer); !ok {

@@ -68,15 +68,19 @@ type Publication struct {
 	uplink *peer // it goes to the bus; nil: it does not
 }
 
-// Begin starts a publication. It fails when the endpoint has ended, the options contradict each
-// other or a required subscriber is missing.
-func (o *Outlet) Begin(ctx context.Context, b *Broadcast, p *Publication) error {
+// Begin starts a publication; call is the request that it is, or nil. It fails when the endpoint
+// has ended or may not send it, the options contradict each other or a required subscriber is
+// missing.
+func (o *Outlet) Begin(
+	ctx context.Context, b *Broadcast, call *Call, p *Publication,
+) error {
 	ep := o.Endpoint
 	if err := ep.Usable(); err != nil {
 		return err
 	}
 	p.outlet, p.noWait = o, b.NoWait
 	p.Topic, p.Origin, p.originID, p.account = o.Topic, ep.name, ep.party.ID, o.Account
+	p.Call = call
 	p.Route = o.Topic.Route()
 	p.uplink = ep.node.up()
 	if b.Plain() {
@@ -101,16 +105,24 @@ func (o *Outlet) Begin(ctx context.Context, b *Broadcast, p *Publication) error 
 	return nil
 }
 
-// connect waits for a session with the bus, if the event goes there.
+// connect waits for a session with the bus, if the event goes there, and fails if the endpoint may
+// not send it there.
 func (p *Publication) connect(ctx context.Context) (err error) {
-	if p.uplink == nil || !p.uplink.over() {
+	switch {
+	case p.uplink == nil:
 		return nil
-	}
-	if p.noWait {
+	case !p.uplink.over():
+	case p.noWait:
 		return fault.Errorf(fault.WouldBlock, "there is no session with the bus")
+	default:
+		if p.uplink, err = p.outlet.Endpoint.session(ctx); err != nil {
+			return err
+		}
 	}
-	p.uplink, err = p.outlet.Endpoint.session(ctx)
-	return err
+	if p.Call != nil {
+		return p.uplink.permit(requesting, p.Topic.Name)
+	}
+	return p.uplink.permit(broadcasting, p.Topic.Name)
 }
 
 func namesAnother(names []string, self string) bool {

@@ -65,6 +65,12 @@ func (n *Node) retainAll(ep *Endpoint, p *peer) bool {
 	}
 	n.mu.Unlock()
 	for _, t := range topics {
+		if err := p.permit(broadcasting, t.Name); err != nil {
+			if t.forgetAll(ep.name, ep.party.ID) {
+				slog.Warn("lahja: what was retained is not allowed any more", "error", err)
+			}
+			continue
+		}
 		for _, e := range t.kept.of(ep.name) {
 			if !n.retainAgain(ep, p, t, e) {
 				return false

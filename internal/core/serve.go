@@ -16,17 +16,6 @@ import (
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
-// Caller is what a transport knows of the other end of a connection.
-type Caller struct {
-	Pinned string // the only name that the endpoint may have; empty: any
-	Kind   string // of the transport
-	User   string
-	Cert   string // the verified certificate
-}
-
-// same reports whether two connections come from the same, as far as one can know.
-func (c Caller) same(other Caller) bool { return c == other }
-
 // Serve attaches the endpoint at the other end of conn and serves it until it closes, the
 // connection breaks, or ctx or the Node ends. It closes conn. caller may have to wait for the
 // connection, so it is asked only once the endpoint has spoken. attached is called with the
@@ -110,7 +99,7 @@ func (p *peer) Ended(err error, lost int) {
 func brokenError(what string, err error) error {
 	var fouled *session.ProtocolError
 	if errors.As(err, &fouled) {
-		return fault.Errorf(fault.Protocol, "%s: %w", what, err)
+		return fault.Errorf(fouled.Class(), "%s: %w", what, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
@@ -121,7 +110,7 @@ func linkError(who string, err error) error {
 	var code fault.Code
 	switch {
 	case errors.As(err, &fouled):
-		return fault.Errorf(fault.Protocol, "%s: %w", who, err)
+		return fault.Errorf(fouled.Class(), "%s: %w", who, err)
 	case errors.Is(err, session.ErrOverflow):
 		return fault.Errorf(fault.Stalled, "%s: %w", who, err)
 	case errors.As(err, &code):
@@ -142,17 +131,22 @@ func (n *Node) admit(
 	if err == nil {
 		// The endpoint is attached as soon as it has read the answer. From then on a goodbye tells
 		// it of the end of ctx or the Node, so the answer itself is bounded by nothing but time.
-		release := session.Bound(context.Background(), conn, n.config().Handshake-time.Since(began))
+		left := n.config().Handshake - time.Since(began)
+		release := session.Bound(context.Background(), conn, left)
+		ctx, cancel := context.WithTimeout(ctx, left-answerTime(left))
+		stop := context.AfterFunc(n.life, cancel)
 		if len(hello.Session) > 0 {
-			p, start, err = n.resume(conn, hello, caller())
+			p, start, err = n.resume(ctx, conn, hello, caller())
 		} else {
-			p, err = n.welcome(conn, hello, caller())
+			p, err = n.welcome(ctx, conn, hello, caller())
 		}
+		stop()
+		cancel()
 		if err == nil {
 			release() // if that was too late, conn is closed, which Carry finds
 			return p, start, nil
 		}
-		session.Refuse(conn, err)
+		refuse(conn, err)
 		release()
 	}
 	return nil, start, fault.Errorf(fault.Protocol, "a connection was refused: %w", err)
@@ -185,7 +179,9 @@ func (n *Node) hello(ctx context.Context, conn Conn) (*wire.Hello, error) {
 const resumable = "resume"
 
 // welcome admits an endpoint, or says why not.
-func (n *Node) welcome(conn Conn, hello *wire.Hello, caller Caller) (*peer, error) {
+func (n *Node) welcome(
+	ctx context.Context, conn Conn, hello *wire.Hello, caller Caller,
+) (*peer, error) {
 	if err := CheckName("an endpoint", hello.Name); err != nil {
 		return nil, err
 	}
@@ -193,7 +189,11 @@ func (n *Node) welcome(conn Conn, hello *wire.Hello, caller Caller) (*peer, erro
 		return nil, fault.Errorf(fault.Denied, "the connection is for endpoint %q, not for %q",
 			caller.Pinned, hello.Name)
 	}
-	p, err := n.join(hello, caller)
+	allowed, err := n.authorize(ctx, hello.Name, caller)
+	if err != nil {
+		return nil, err
+	}
+	p, err := n.join(hello, caller, allowed)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +217,9 @@ func (n *Node) terms(p *peer) *wire.Welcome {
 		MaxFrame: uint64(n.config().MaxFrame), Lag: uint64(n.config().Lag),
 		Stall: uint64(n.config().Stall / time.Millisecond),
 	}
+	if p.grants != nil {
+		w.Permissions = p.grants.encoded
+	}
 	if p.session != nil {
 		w.Heartbeat = uint64(n.config().Heartbeat / time.Millisecond)
 		w.ResumeWindow = uint64(n.config().Resume / time.Millisecond)
@@ -226,7 +229,9 @@ func (n *Node) terms(p *peer) *wire.Welcome {
 
 // resume has a session go on over another connection, or says why not. Who does not know the
 // session's secret is not told whether there is such a session.
-func (n *Node) resume(conn Conn, hello *wire.Hello, caller Caller) (*peer, session.Start, error) {
+func (n *Node) resume(
+	ctx context.Context, conn Conn, hello *wire.Hello, caller Caller,
+) (*peer, session.Start, error) {
 	start := session.Start{Attempt: hello.Attempt, Received: hello.Received}
 	n.mu.Lock()
 	p := n.sessions[string(hello.Session)]
@@ -234,6 +239,9 @@ func (n *Node) resume(conn Conn, hello *wire.Hello, caller Caller) (*peer, sessi
 	if p == nil || subtle.ConstantTimeCompare(p.token, hello.Token) != 1 ||
 		p.party.Name != hello.Name || !p.caller.same(caller) {
 		return nil, start, fault.Errorf(fault.SessionLost, "there is no such session")
+	}
+	if err := n.stillAllowed(ctx, p, caller); err != nil {
+		return nil, start, err
 	}
 	received, err := p.link.Claim(hello.Attempt)
 	if err != nil {
@@ -251,18 +259,32 @@ func (n *Node) resume(conn Conn, hello *wire.Hello, caller Caller) (*peer, sessi
 	return p, start, err
 }
 
+// stillAllowed asks again what the endpoint of a session may do, and ends the session unless that
+// is all that it was told. What has come to be allowed meanwhile counts for the next session.
+func (n *Node) stillAllowed(ctx context.Context, p *peer, caller Caller) error {
+	now, err := n.authorize(ctx, p.party.Name, caller)
+	if err == nil && !now.include(p.grants) {
+		err = fault.Errorf(fault.SessionLost, "endpoint %q has lost permissions", p.party.Name)
+	}
+	if err != nil && n.life.Err() == nil {
+		p.link.Kill(err)
+		<-p.ended
+	}
+	return err
+}
+
 // join makes a session for a new endpoint. The name may be held by one that has crashed: it gives
 // way to the same caller.
-func (n *Node) join(hello *wire.Hello, caller Caller) (*peer, error) {
+func (n *Node) join(hello *wire.Hello, caller Caller, allowed *grants) (*peer, error) {
 	for {
-		p, err := n.tryJoin(hello, caller)
+		p, err := n.tryJoin(hello, caller, allowed)
 		if !errors.Is(err, fault.NameTaken) || !n.yields(hello.Name, caller) {
 			return p, err
 		}
 	}
 }
 
-func (n *Node) tryJoin(hello *wire.Hello, caller Caller) (*peer, error) {
+func (n *Node) tryJoin(hello *wire.Hello, caller Caller, allowed *grants) (*peer, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	party, err := n.joinLocked(hello.Name, nil)
@@ -274,7 +296,7 @@ func (n *Node) tryJoin(hello *wire.Hello, caller Caller) (*peer, error) {
 		opt.Window, opt.Heartbeat = n.config().Resume, n.config().Heartbeat
 	}
 	p := n.newPeer(party, opt)
-	p.caller = caller
+	p.caller, p.grants = caller, allowed
 	if opt.Window > 0 {
 		p.session, p.token = secret(), secret()
 		n.sessions[string(p.session)] = p

@@ -70,6 +70,7 @@ type Sub struct {
 	losses    atomic.Uint64 // after which its next event says that there is a gap
 	told      atomic.Uint64 // of them, those of which an event has said so; changed under telling
 	telling   sync.Mutex    // held while such an event is handed over, so that none overtakes it
+	mute      atomic.Bool   // its endpoint may not answer requests: it only observes them
 	callers   callers       // who made it
 
 	mu       sync.Mutex // guards what follows

@@ -44,6 +44,7 @@ type interest struct {
 	sent *atomic.Uint64 // events that went there
 	subs []*router.Sub
 	all  bool // at least one of them counts as a subscriber and wants all origins
+	mute bool // the endpoint may not answer requests: it only observes them
 }
 
 // accepts reports whether events of origin are wanted, and whether by one who counts as a
@@ -105,6 +106,7 @@ func (t *Topic) makeRoute(subs []*router.Sub) *Route {
 			}
 			in := &r.links[i]
 			in.subs = append(in.subs, s)
+			in.mute = s.Mute
 			in.all = in.all || s.From == nil && !s.Observe
 		}
 	}
@@ -180,7 +182,7 @@ func (r *Route) forward(payload []byte, d *Delivery, not *peer) {
 		d.mark(&e)
 		wanted := wire.Name{Number: d.Topic.ID, Name: d.Topic.Name}
 		if d.Call != nil {
-			if counts && !d.Call.add(in.peer) {
+			if counts && !in.mute && !d.Call.add(in.peer) {
 				return
 			}
 			wanted = d.Call.describe(&e, d.Call.ID)
@@ -263,7 +265,9 @@ func (d *Delivery) Back(s *Sub, gap bool) *Inbound {
 	case s.Spec.Group != "": // it is for this subscription alone
 		in.gap = s
 	default:
-		in = &Inbound{call: in.call, gap: s, of: in, endpoint: in.endpoint, observer: in.observer}
+		in = &Inbound{
+			call: in.call, gap: s, of: in, endpoint: in.endpoint, observer: in.observer, mute: in.mute,
+		}
 	}
 	return in
 }

@@ -66,6 +66,9 @@ func (ep *Endpoint) announce(ctx context.Context, s *Sub) error {
 
 // subscribe announces s to the bus and waits until it counts there.
 func (p *peer) subscribe(ctx context.Context, s *Sub) error {
+	if err := p.permitSubscription(s.Spec.Event, s.Spec.Response); err != nil {
+		return err
+	}
 	a := p.announce(s)
 	defer func() {
 		p.mu.Lock()
@@ -79,6 +82,7 @@ func (p *peer) subscribe(ctx context.Context, s *Sub) error {
 // announce announces s to the bus.
 func (p *peer) announce(s *Sub) *ack {
 	a := &ack{s, make(chan error, 1)}
+	s.mute.Store(p.grants.of(s.Spec.Event)&handling == 0)
 	p.mu.Lock()
 	p.acks[s.ID] = a
 	p.mu.Unlock()

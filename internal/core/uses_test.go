@@ -67,10 +67,9 @@ func visit(ctx context.Context, ep *Endpoint, event string) error {
 
 func publish(ctx context.Context, o *Outlet, b Broadcast, call *Call) error {
 	var p Publication
-	if err := o.Begin(ctx, &b, &p); err != nil {
+	if err := o.Begin(ctx, &b, call, &p); err != nil {
 		return err
 	}
-	p.Call = call
 	if err := p.Admit(ctx, 200); err != nil {
 		return err
 	}

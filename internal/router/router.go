@@ -23,6 +23,7 @@ type Sub struct {
 	Event   string
 	From    []string // the origins that alone count; nil: all
 	Observe bool     // it does not count as a subscriber
+	Mute    bool     // it may not answer requests
 	Ref     any      // its user's own
 
 	index int // in Table.events[Event]

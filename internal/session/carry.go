@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -221,7 +220,7 @@ func (l *Link) tell(fouled *ProtocolError) {
 		l.err, l.heardBye = fouled, true
 	}
 	l.mu.Unlock()
-	l.Goodbye(wire.Goodbye{Code: string(fault.Protocol), Message: fouled.Reason})
+	l.Goodbye(wire.Goodbye{Code: string(fouled.Class()), Message: fouled.Reason})
 }
 
 // linger waits, when nothing more is read, until our Goodbye is written or a second is over: a

@@ -16,12 +16,14 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/window"
 	"github.com/lahja-go/lahja/internal/wire"
 )
@@ -52,10 +54,14 @@ type Handler interface {
 // ProtocolError says that the peer sent what it must not.
 type ProtocolError struct {
 	Reason  string
-	Damaged bool // bytes were changed, lost or doubled on their way, which the peer is not to blame for
+	Code    fault.Code // it travels under; empty: that of a protocol error
+	Damaged bool       // bytes were changed, lost or doubled on their way, which the peer is not to blame for
 }
 
 func (e *ProtocolError) Error() string { return e.Reason }
+
+// Class is the code under which e travels.
+func (e *ProtocolError) Class() fault.Code { return cmp.Or(e.Code, fault.Protocol) }
 
 // Why a link or a connection ends.
 var (

@@ -33,7 +33,7 @@ func (r *reader) record() (wire.Header, []byte, error) {
 	}
 	h, err := wire.ParseHeader(r.buf[r.start:r.end], r.limit)
 	if err != nil {
-		return h, nil, &ProtocolError{err.Error(), errors.Is(err, wire.ErrHeader)}
+		return h, nil, &ProtocolError{Reason: err.Error(), Damaged: errors.Is(err, wire.ErrHeader)}
 	}
 	if err := r.fill(wire.HeaderSize + h.Length); err != nil {
 		return h, nil, err
@@ -41,7 +41,7 @@ func (r *reader) record() (wire.Header, []byte, error) {
 	body := r.buf[r.start+wire.HeaderSize : r.start+wire.HeaderSize+h.Length]
 	r.start += wire.HeaderSize + h.Length
 	if err := h.CheckBody(body); err != nil {
-		return h, nil, &ProtocolError{err.Error(), true}
+		return h, nil, &ProtocolError{Reason: err.Error(), Damaged: true}
 	}
 	return h, body, nil
 }
@@ -115,14 +115,14 @@ func (c *carrier) read() error {
 		}
 		l.records.Add(1)
 		if h.First != l.received {
-			return &ProtocolError{fmt.Sprintf("a record at position %d, where %d was due",
-				h.First, l.received), true}
+			return &ProtocolError{Damaged: true, Reason: fmt.Sprintf(
+				"a record at position %d, where %d was due", h.First, l.received)}
 		}
 		size := len(body)
 		for len(body) > 0 {
 			var f wire.Frame
 			if f, body, err = wire.Next(body, l.opt.MaxFrame); err != nil {
-				return &ProtocolError{err.Error(), false}
+				return &ProtocolError{Reason: err.Error()}
 			}
 			if err := c.handle(f); err != nil {
 				return err
@@ -139,7 +139,7 @@ func (c *carrier) handle(f wire.Frame) error {
 	if f.Type.Numbered() {
 		c.link.received++
 		if c.link.left {
-			return &ProtocolError{"a frame after the goodbye", false}
+			return &ProtocolError{Reason: "a frame after the goodbye"}
 		}
 	}
 	return c.frame(f)
@@ -156,7 +156,7 @@ func (c *carrier) frame(f wire.Frame) error {
 	case wire.TypeGoodbye:
 		var g wire.Goodbye
 		if err := wire.ParseControl(f.Body, &g); err != nil {
-			return &ProtocolError{err.Error(), false}
+			return &ProtocolError{Reason: err.Error()}
 		}
 		l.left, l.first = true, !l.out.isSealed()
 		l.handler.Goodbye(g)
@@ -174,7 +174,7 @@ func (c *carrier) frame(f wire.Frame) error {
 		l.nudge()
 		return nil
 	case wire.TypeHello, wire.TypeWelcome, wire.TypeRefusal:
-		return &ProtocolError{"a second handshake", false}
+		return &ProtocolError{Reason: "a second handshake"}
 	}
 	return l.handler.Frame(f)
 }
@@ -187,7 +187,7 @@ func (l *Link) confirmed(body []byte) error {
 		err = fmt.Errorf("it confirms %d frames, which is more than were sent", position)
 	}
 	if err != nil {
-		return &ProtocolError{err.Error(), false}
+		return &ProtocolError{Reason: err.Error()}
 	}
 	return nil
 }
@@ -211,7 +211,7 @@ func (l *Link) settle(body []byte) error {
 		f.Drop()
 	}
 	if err != nil {
-		return &ProtocolError{err.Error(), false}
+		return &ProtocolError{Reason: err.Error()}
 	}
 	return nil
 }
@@ -219,11 +219,11 @@ func (l *Link) settle(body []byte) error {
 // returned lets go of an event that the peer has not taken.
 func (l *Link) returned(body []byte) error {
 	if l.opt.Dials {
-		return &ProtocolError{"a bus returns an event, which only endpoints do", false}
+		return &ProtocolError{Reason: "a bus returns an event, which only endpoints do"}
 	}
 	var slot uint64
 	if err := wire.Uvarints(body, &slot); err != nil {
-		return &ProtocolError{err.Error(), false}
+		return &ProtocolError{Reason: err.Error()}
 	}
 	l.out.mu.Lock()
 	var f *window.Flight
@@ -232,7 +232,7 @@ func (l *Link) returned(body []byte) error {
 	}
 	l.out.mu.Unlock()
 	if f == nil {
-		return &ProtocolError{"an event is returned that was not sent, or was taken already", false}
+		return &ProtocolError{Reason: "an event is returned that was not sent, or was taken already"}
 	}
 	f.Meet(window.Returned)
 	f.Drop()

@@ -46,7 +46,7 @@ type Welcome struct {
 	Lag          uint64   `cbor:"10,keyasint"`           // bytes that a subscription may lag
 	Heartbeat    uint64   `cbor:"11,keyasint,omitempty"` // milliseconds
 	ResumeWindow uint64   `cbor:"12,keyasint,omitempty"` // milliseconds
-	Permissions  []byte   `cbor:"13,keyasint,omitempty"`
+	Permissions  []byte   `cbor:"13,keyasint,omitempty"` // empty: everything is allowed
 	Extension    []byte   `cbor:"14,keyasint,omitempty"`
 	Stall        uint64   `cbor:"15,keyasint,omitempty"` // milliseconds; 0: no limit
 }
@@ -56,6 +56,15 @@ type Refusal struct {
 	Code       string `cbor:"1,keyasint"`
 	Message    string `cbor:"2,keyasint"`
 	RetryAfter uint64 `cbor:"3,keyasint,omitempty"` // milliseconds; 0: do not
+}
+
+// Permissions are the names of the events that the endpoint may deal with; one that ends in * stands
+// for all that begin so. They are encoded by themselves in a Welcome.
+type Permissions struct {
+	Broadcast []string `cbor:"1,keyasint,omitempty"`
+	Subscribe []string `cbor:"2,keyasint,omitempty"`
+	Request   []string `cbor:"3,keyasint,omitempty"`
+	Handle    []string `cbor:"4,keyasint,omitempty"`
 }
 
 // Subscribe announces a subscription. It is answered by Subscribed.
@@ -125,11 +134,16 @@ type Goodbye struct {
 // AppendControl appends a frame with the CBOR of v, one of the messages above, to dst. They hold
 // nothing that could not be encoded.
 func AppendControl(dst []byte, t Type, v any) []byte {
+	return Append(dst, t, Encode(v))
+}
+
+// Encode returns the CBOR of v, one of the messages above.
+func Encode(v any) []byte {
 	body, err := codec.Control.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("lahja: a control message cannot be encoded: %v", err))
 	}
-	return Append(dst, t, body)
+	return body
 }
 
 // ParseControl reads the body of a frame into v, one of the messages above.

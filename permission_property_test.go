@@ -1,0 +1,361 @@
+package lahja_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lahja-go/lahja"
+)
+
+// The events of the random cases. Their names begin alike, so that patterns matter.
+type (
+	permA  struct{ N int }
+	permAB struct{ N int }
+	permAC struct{ N int }
+	permD  struct{ N int }
+)
+
+func (permA) EventName() string  { return "a" }
+func (permAB) EventName() string { return "a.b" }
+func (permAC) EventName() string { return "a.c" }
+func (permD) EventName() string  { return "d" }
+
+// permits is the reference: whether an endpoint with these permissions may do that with an event.
+func permits(p lahja.Permissions, do, event string) bool {
+	has := func(names []string) bool {
+		for _, n := range names {
+			if n == event || strings.HasSuffix(n, "*") && strings.HasPrefix(event, n[:len(n)-1]) {
+				return true
+			}
+		}
+		return false
+	}
+	switch do {
+	case "broadcast":
+		return has(p.Broadcast)
+	case "request":
+		return has(p.Request)
+	case "subscribe":
+		return has(p.Subscribe) || has(p.Handle)
+	case "handle":
+		return has(p.Handle)
+	case "ask":
+		return has(p.Broadcast) || has(p.Request)
+	}
+	return true // what never leaves the endpoint
+}
+
+func randomPermissions(r *rand.Rand) lahja.Permissions {
+	pick := func() (names []string) {
+		for _, n := range []string{"a", "a.b", "a.c", "d", "a*", "a.*", "d*", "*", "x", "a.b.c"} {
+			if r.IntN(6) == 0 {
+				names = append(names, n)
+			}
+		}
+		return names
+	}
+	return lahja.Permissions{Broadcast: pick(), Subscribe: pick(), Request: pick(), Handle: pick()}
+}
+
+// trial is one bus with an endpoint "own" that may do all, and one that has random permissions.
+type trial struct {
+	*stage
+	own     *lahja.Endpoint
+	limited *lahja.Endpoint
+	told    lahja.Permissions // to the reference
+	number  int               // of the case
+}
+
+// avenue is a path to try: do is what it needs a permission for; the try reports whether it worked.
+type avenue struct {
+	name, do string
+	try      func(*trial) (bool, error)
+}
+
+// worked says whether a call has worked: what does not must be denied.
+func worked(err error) (bool, error) {
+	if errors.Is(err, lahja.ErrDenied) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// waysOf are the paths of one event. Whatever is sent is looked for at "own": all that comes there
+// has to be of a case in which sending was allowed.
+func waysOf[T permA | permAB | permAC | permD](t *trial) []avenue {
+	name := lahja.EventName[T]()
+	seen := lahja.Stream[T](t.ctx, t.own, lahja.Buffer(64))
+	next := func() T { t.number++; return T{N: t.number} }
+	arrives := func(value T, err error) (bool, error) {
+		ok, err := worked(err)
+		if !ok || err != nil {
+			return ok, err
+		}
+		if ev := take(t.stage, seen); ev.Value != value || ev.Origin != "limited" {
+			return ok, fmt.Errorf("%+v of %q has come, and not %+v", ev.Value, ev.Origin, value)
+		}
+		return ok, nil
+	}
+	var all []avenue
+	add := func(what, do string, try func(*trial) (bool, error)) {
+		all = append(all, avenue{what + " " + name, do, try})
+	}
+	for what, opts := range map[string][]lahja.BroadcastOption{
+		"broadcast": nil, "to": {lahja.To("own")}, "except": {lahja.Except("x")},
+		"nowait": {lahja.NoWait()}, "retain": {lahja.Retain()}, "key": {lahja.RetainKey("k")},
+		"require": {lahja.RequireSubscriber()},
+	} {
+		add(what, "broadcast", func(t *trial) (bool, error) {
+			v, err := next(), error(lahja.ErrWouldBlock)
+			for errors.Is(err, lahja.ErrWouldBlock) { // what was sent before is not reported yet
+				err = lahja.Broadcast(t.ctx, t.limited, v, opts...)
+			}
+			return arrives(v, err)
+		})
+	}
+	add("forget", "broadcast", func(t *trial) (bool, error) {
+		return worked(lahja.Forget[T](t.ctx, t.limited, "k"))
+	})
+	add("internal", "nothing", func(t *trial) (bool, error) {
+		return worked(lahja.Broadcast(t.ctx, t.limited, next(), lahja.Internal()))
+	})
+	for what, opts := range map[string][]lahja.BroadcastOption{
+		"request": nil, "request to": {lahja.To("own")}, "request requires": {lahja.RequireSubscriber()},
+	} {
+		add(what, "request", func(t *trial) (bool, error) {
+			v, done := next(), make(chan error, 1)
+			ctx, cancel := context.WithCancel(t.ctx)
+			go func() { _, err := lahja.Request[T, answer](ctx, t.limited, v, opts...); done <- err }()
+			defer cancel()
+			select {
+			case err := <-done:
+				return worked(err)
+			case ev := <-seen:
+				err := lahja.Reply(t.ctx, ev, answer{7})
+				return ev.Value == v, errors.Join(err, <-done)
+			}
+		})
+	}
+	add("gather", "request", func(t *trial) (bool, error) {
+		ctx, cancel := context.WithCancel(t.ctx)
+		defer cancel()
+		go func() {
+			select {
+			case ev := <-seen:
+				_ = lahja.Reply(ctx, ev, answer{7})
+			case <-ctx.Done():
+			}
+		}()
+		for _, err := range lahja.Gather[T, answer](ctx, t.limited, next()) {
+			return worked(err)
+		}
+		return false, errors.New("nobody has answered")
+	})
+	return append(all, receiving(name, next, seen)...)
+}
+
+// receiving are the paths by which the limited endpoint gets an event, or answers one.
+func receiving[T comparable](name string, next func() T, seen <-chan lahja.Event[T]) (all []avenue) {
+	for what, opts := range map[string][]lahja.SubscribeOption{
+		"stream": nil, "group": {lahja.Group("g")}, "retained": {lahja.WithRetained(), lahja.From("own")},
+		"drop": {lahja.DropOldest()}, "observe": {lahja.Observe()}, "from": {lahja.From("own")},
+	} {
+		all = append(all, avenue{what + " " + name, "subscribe", func(t *trial) (bool, error) {
+			ctx, cancel := context.WithCancelCause(t.ctx)
+			defer cancel(nil)
+			got := lahja.Stream[T](ctx, t.limited, append(opts, lahja.OnEnd(cancel))...)
+			v := next()
+			say(t.stage, t.own, v)
+			take(t.stage, seen)
+			ev, open := <-got
+			if !open {
+				return worked(context.Cause(ctx))
+			}
+			for ev.Value != v { // what was for the subscription before this one may still come
+				ev = take(t.stage, got)
+			}
+			return true, nil
+		}})
+		if what == "observe" {
+			continue
+		}
+		all = append(all, avenue{"handle by " + what + " " + name, "handle", func(t *trial) (bool, error) {
+			s, err := lahja.Handle(t.ctx, t.limited,
+				func(context.Context, lahja.Event[T]) (answer, error) { return answer{7}, nil }, opts...)
+			if err != nil {
+				return worked(err)
+			}
+			defer s.Unsubscribe()
+			a, err := lahja.Request[T, answer](t.ctx, t.own, next(), lahja.To("limited"))
+			return a.N == 7, err
+		}}, avenue{"reply by " + what + " " + name, "handle", func(t *trial) (bool, error) {
+			return replies(t, next(), opts)
+		}})
+	}
+	return all
+}
+
+// replies has the limited endpoint stream an event and answer it, which may fail at each step.
+func replies[T any](
+	t *trial, v T, opts []lahja.SubscribeOption,
+) (bool, error) {
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	defer cancel(nil)
+	got := lahja.Stream[T](ctx, t.limited, append(opts, lahja.OnEnd(cancel))...)
+	answered := make(chan error, 1)
+	go func() {
+		select {
+		case ev, open := <-got:
+			if !open {
+				answered <- context.Cause(ctx)
+				return
+			}
+			answered <- lahja.Reply(t.ctx, ev, answer{7})
+		case <-ctx.Done():
+			answered <- lahja.ErrDenied // a group's: it was never asked
+		}
+	}()
+	a, err := lahja.Request[T, answer](t.ctx, t.own, v, lahja.To("limited"))
+	if errors.Is(err, lahja.ErrNoSubscribers) {
+		cancel(lahja.ErrDenied) // if it was not asked it is not to wait for that
+		return worked(<-answered)
+	}
+	return a.N == 7, errors.Join(err, <-answered)
+}
+
+// tryPermissions tries so many cases, and returns those in which the bus and the reference differ.
+// told is what the reference is told of the permissions that an endpoint has.
+func tryPermissions(s *stage, cases int, seed uint64, given *sync.Map,
+	told func(lahja.Permissions) lahja.Permissions,
+) (tried int, mismatches []string) {
+	r := rand.New(rand.NewPCG(seed, 6))
+	t := &trial{stage: s, own: s.own("own")}
+	ways := append(waysOf[permA](t), waysOf[permAB](t)...)
+	ways = append(append(ways, waysOf[permAC](t)...), waysOf[permD](t)...)
+	again := s.venue.name == "memory" || s.venue.name == "tcp"
+	for tried < cases {
+		p := randomPermissions(r)
+		given.Store("limited", p)
+		t.limited, t.told = s.connect("limited"), told(p)
+		cut := r.IntN(4 * len(ways)) // often not at all
+		for i, w := range r.Perm(len(ways)) {
+			w := ways[w]
+			event := w.name[strings.LastIndex(w.name, " ")+1:]
+			ok, err := w.try(t)
+			if want := permits(t.told, w.do, event); err != nil || ok != want {
+				mismatches = append(mismatches, fmt.Sprintf("%s: %v instead of %v (%v), with %+v",
+					w.name, ok, want, err, p))
+			}
+			if tried++; i == cut && again {
+				s.wires.cutLast()
+			}
+		}
+		mismatches = append(mismatches, deceive(t, r, &tried)...)
+		if err := t.limited.Close(); err != nil {
+			s.Fatal(err)
+		}
+		s.until(t.own, not(lahja.Present("limited")))
+	}
+	return tried, mismatches
+}
+
+// deceive tries the same once with an endpoint that believes that it may do everything.
+func deceive(t *trial, r *rand.Rand, tried *int) (mismatches []string) {
+	t.limited.Close()
+	t.until(t.own, not(lahja.Present("limited")))
+	ep, err := lahja.Connect(t.ctx, "limited", deceived{t.place})
+	t.must(err)
+	t.limited = ep
+	for _, event := range []string{"a", "a.b", "a.c", "d"} {
+		do := []string{"broadcast", "request", "ask"}[r.IntN(3)]
+		send := map[string]func(*lahja.Endpoint, context.Context, string) error{
+			"a": deceiving[permA], "a.b": deceiving[permAB], "a.c": deceiving[permAC], "d": deceiving[permD],
+		}[event]
+		ctx, cancel := context.WithTimeout(t.ctx, tooLong)
+		err := send(ep, ctx, do)
+		cancel()
+		want := permits(t.told, do, event)
+		*tried++
+		if denied := errors.Is(ep.Err(), lahja.ErrDenied); denied == want {
+			mismatches = append(mismatches, fmt.Sprintf("%s %s in spite of what it was told: %v, %v, with %+v",
+				do, event, err, ep.Err(), t.told))
+		}
+		if !want {
+			break
+		}
+	}
+	return mismatches
+}
+
+// deceiving sends an event to nobody, and waits until the bus has dealt with it.
+func deceiving[T permA | permAB | permAC | permD](ep *lahja.Endpoint, ctx context.Context, do string) error {
+	var err error
+	switch do {
+	case "broadcast":
+		err = lahja.Broadcast(ctx, ep, T{}, lahja.To("nobody"))
+	case "request":
+		_, err = lahja.Request[T, answer](ctx, ep, T{}, lahja.To("nobody"))
+	case "ask":
+		err = lahja.Broadcast(ctx, ep, T{}, lahja.To("nobody"), lahja.RequireSubscriber())
+	}
+	if _, fence := ep.Peers(ctx); fence != nil {
+		select {
+		case <-ep.Done():
+		case <-time.After(tooLong):
+			return io.ErrNoProgress
+		}
+	}
+	return err
+}
+
+func permissionStage(t *testing.T, v *venue, given *sync.Map) *stage {
+	return newStage(t, v, [2]bool{}, lahja.Authorize(
+		func(_ context.Context, name string, _ lahja.Identity) (lahja.Permissions, error) {
+			p, _ := given.Load(name)
+			return p.(lahja.Permissions), nil
+		}))
+}
+
+// Random permissions, over every path, against a reference: what is allowed works and nothing else
+// does, also for an endpoint that was not told, and after a resume.
+func TestPropertyPermissions(t *testing.T) {
+	cases := 2_500
+	if scale() > 1 {
+		cases = 250_000
+	}
+	total := 0
+	for _, v := range venues[1:] {
+		t.Run(v.name, func(t *testing.T) {
+			var given sync.Map
+			s := permissionStage(t, &v, &given)
+			tried, wrong := tryPermissions(s, cases, rand.Uint64(), &given,
+				func(p lahja.Permissions) lahja.Permissions { return p })
+			total += tried
+			t.Logf("%d cases, %d mismatches", tried, len(wrong))
+			for _, w := range wrong[:min(10, len(wrong))] {
+				t.Error(w)
+			}
+		})
+	}
+	t.Logf("%d cases in all", total)
+}
+
+// The check of the permissions can fail: it does when the reference is told other ones.
+func TestPermissionsCheckerFails(t *testing.T) {
+	var given sync.Map
+	s := permissionStage(t, &venues[1], &given)
+	_, wrong := tryPermissions(s, 500, 1, &given, func(p lahja.Permissions) lahja.Permissions {
+		p.Handle = nil
+		return p
+	})
+	if len(wrong) == 0 {
+		t.Error("nothing was found")
+	}
+}
