@@ -123,7 +123,11 @@ func (b *Bus) ServeListener(ctx context.Context, l Listener) error {
 		conn, err := l.Accept()
 		if err == nil {
 			pause = minPause
-			serving.Go(func() error { return b.ServeConn(ctx, conn) })
+			guest := b.node.Enter(ctx, conn)
+			serving.Go(func() error {
+				defer guest.Leave()
+				return b.serve(ctx, conn, guest.Leave)
+			})
 			continue
 		}
 		if ctx.Err() != nil || life.Err() != nil {
@@ -146,9 +150,16 @@ func (b *Bus) ServeListener(ctx context.Context, l Listener) error {
 // endpoint whose connection has broken may come back over another, within the time of
 // Limits.Resume, and is served under the context of that one.
 func (b *Bus) ServeConn(ctx context.Context, c Conn) error {
-	attached := func(string) {}
-	if a, ok := c.(AttachedConn); ok {
-		attached = a.Attached
+	return b.serve(ctx, c, func() {})
+}
+
+// serve is ServeConn; admitted is called when the handshake has succeeded.
+func (b *Bus) serve(ctx context.Context, c Conn, admitted func()) error {
+	attached := func(name string) {
+		admitted()
+		if a, ok := c.(AttachedConn); ok {
+			a.Attached(name)
+		}
 	}
 	return b.node.Serve(ctx, c, func() core.Caller {
 		id := c.Identity()

@@ -48,8 +48,24 @@ type Limits struct {
 	// sign of life; 5 s by default. Without one for as long again the endpoint gives the
 	// connection up and dials, and the bus counts the time of Resume. A negative value means never.
 	Heartbeat time.Duration
-	// Handshake is how long an endpoint may take to attach; 3 s by default.
+	// Handshake is how long an endpoint may take to attach; 3 s by default. What it says meanwhile
+	// has 4 KiB at most.
 	Handshake time.Duration
+	// Handshakes is how many connections to a bus's listeners may be attaching at once; 128 by
+	// default. When more come the oldest is closed, but none before it has had 20 ms.
+	Handshakes int
+	// Endpoints is how many endpoints elsewhere may be attached; 65,536 by default. One more is
+	// refused with ErrDenied.
+	Endpoints int
+	// Subscriptions is how many an endpoint may have; 4,096 by default. One more fails with
+	// ErrDenied.
+	Subscriptions int
+	// Requests is how many requests an endpoint elsewhere may have waiting for an answer; 16,384 by
+	// default. One more fails with ErrDenied.
+	Requests int
+	// Names is how many names of events and responses an endpoint elsewhere may use while it is
+	// attached; 16,384 by default. One more ends it, or if it is a subscription fails with ErrDenied.
+	Names int
 }
 
 func (l Limits) applyToBus(c *busConfig) {
@@ -61,6 +77,14 @@ func (l Limits) applyToBus(c *busConfig) {
 	}
 	if l.Handshake > 0 {
 		c.Handshake = l.Handshake
+	}
+	for value, limit := range map[*int]int{
+		&c.Handshakes: l.Handshakes, &c.Endpoints: l.Endpoints, &c.Subscriptions: l.Subscriptions,
+		&c.Requests: l.Requests, &c.Names: l.Names,
+	} {
+		if limit > 0 {
+			*value = limit
+		}
 	}
 	if l.Stall != 0 {
 		c.Stall = max(0, l.Stall)

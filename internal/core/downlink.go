@@ -118,7 +118,7 @@ func (p *peer) register(s *router.Sub, t *Topic, group string) error {
 	if n.table.Find(p.party.Name) != p.party {
 		return nil // it is leaving
 	}
-	if err := checkRoom(p.party); err != nil {
+	if err := n.checkRoom(p.party); err != nil {
 		return err
 	}
 	if !n.table.Add(s) {
@@ -207,11 +207,21 @@ func (p *peer) asked(body []byte) error {
 	return nil
 }
 
+// pullAtOnce is how many windows go into a record; each takes 36 bytes at most.
+const pullAtOnce = 1024
+
 // Pull implements [session.Handler]: it appends the windows and the views that are to be told.
 func (p *peer) Pull(dst []byte) (frames []byte, count uint64) {
 	p.mu.Lock()
-	granted := p.granted
-	p.granted = nil
+	granted := p.granted[:min(len(p.granted), pullAtOnce)]
+	if p.granted = p.granted[len(granted):]; len(p.granted) > 0 {
+		p.link.Poke() // the rest comes in the next record
+	} else {
+		p.granted = nil
+	}
+	for _, in := range granted {
+		in.told = true
+	}
 	p.mu.Unlock()
 	for _, in := range granted {
 		bytes, change := in.account.Grant()

@@ -29,16 +29,6 @@ import (
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
-// Config are the limits of a Node.
-type Config struct {
-	Lag       int64         // bytes that the subscriptions to an event type may lag together
-	MaxFrame  int           // bytes of an encoded event
-	Handshake time.Duration // for the whole of it
-	Stall     time.Duration // that a subscription may take nothing while a publisher waits; 0: any
-	Resume    time.Duration // that a session lives without a connection; 0: it ends with that
-	Heartbeat time.Duration // after which a connection's silence is suspicious; 0: it never is
-}
-
 // Conn is what a transport provides.
 type Conn = io.ReadWriteCloser
 
@@ -47,6 +37,7 @@ type Node struct {
 	cfg         atomic.Pointer[Config] // of an endpoint elsewhere, what the bus states
 	incarnation []byte
 	tasks       tasks         // what serves links
+	door        door          // who comes by a listener
 	draining    atomic.Bool   // endpoints are asked to send their last
 	line        *line         // to the bus elsewhere; nil on the bus itself
 	self        *router.Party // the endpoint of a line
@@ -84,7 +75,7 @@ func NewNode(cfg Config) *Node {
 		sessions:    map[string]*peer{},
 		endpoints:   map[*Endpoint]struct{}{},
 	}
-	n.cfg.Store(&cfg)
+	n.cfg.Store(cfg.withDefaults())
 	return n
 }
 
@@ -102,19 +93,18 @@ func (n *Node) next() uint64 {
 	return n.nextLocked()
 }
 
-// What an endpoint may have.
-const (
-	maxSubs  = 4096 // subscriptions
-	maxNames = 1024 // names in To, in Except and in From
-)
+// maxNames is how many names there may be in To, in Except and in From.
+const maxNames = 1024
 
-// checkRoom fails when a party has as many subscriptions as it may.
-func checkRoom(p *router.Party) error {
-	if p.Subs() < maxSubs {
+// checkRoom fails when a party has as many subscriptions as it may. Of one elsewhere the bus says
+// so.
+func (n *Node) checkRoom(p *router.Party) error {
+	limit := n.config().Subscriptions
+	if n.line != nil || p.Subs() < limit {
 		return nil
 	}
 	return fault.Errorf(fault.Denied, "endpoint %q has %d subscriptions, which is as many as it may",
-		p.Name, maxSubs)
+		p.Name, limit)
 }
 
 // CheckNames says what is wrong with the names that an option has.

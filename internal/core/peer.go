@@ -196,8 +196,8 @@ func (p *peer) name(body []byte) error {
 	if _, taken := p.names[n.Number]; taken {
 		return fmt.Errorf("a second name for the number %d", n.Number)
 	}
-	if p.party != nil && len(p.names) >= maxTopics {
-		return fmt.Errorf("more than %d names of events", maxTopics)
+	if limit := p.node.config().Names; p.party != nil && len(p.names) >= limit {
+		return fmt.Errorf("more than %d names of events", limit)
 	}
 	p.names[n.Number] = n.Name
 	return nil
@@ -210,6 +210,7 @@ type inlet struct {
 	topic   *Topic
 	account *window.Account // nil: the peer is the bus, whose windows are not ours
 	allowed action          // with events of the topic
+	told    bool            // its window is not among those that have to be; guarded by peer.mu
 
 	broadcast atomic.Uint64 // events that came through it
 	heldSince atomic.Int64  // since when its publisher says that it waits, in Unix nanoseconds
@@ -233,7 +234,10 @@ func (in *inlet) tell() {
 		return
 	}
 	p.mu.Lock()
-	p.granted = append(p.granted, in)
+	if in.told {
+		in.told = false
+		p.granted = append(p.granted, in)
+	}
 	p.mu.Unlock()
 	p.link.Poke()
 }
@@ -251,7 +255,7 @@ func (p *peer) inlet(number uint64) (*inlet, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &inlet{number: number, topic: t, allowed: p.grants.of(name)}
+	in := &inlet{number: number, topic: t, allowed: p.grants.of(name), told: true}
 	in.peer.Store(p)
 	if p.party != nil {
 		in.account = t.Pool.OpenRemote(in.tell)
@@ -303,6 +307,10 @@ func (p *peer) event(body []byte) error {
 		if d.Call, err = p.request(&e); err != nil {
 			d.Flight.Drop()
 			return err
+		}
+		if d.Call == nil {
+			d.Flight.Drop()
+			return nil
 		}
 	}
 	if e.Flags&wire.FlagRetain != 0 {
@@ -401,7 +409,8 @@ func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet) error {
 	return nil
 }
 
-// request makes the call that belongs to an event of the peer.
+// request makes the call that belongs to an event of the peer; nil: it has as many as it may, and is
+// told so.
 func (p *peer) request(e *wire.Event) (*Call, error) {
 	wanted, known := p.names[e.Wanted]
 	if !known {
@@ -414,12 +423,22 @@ func (p *peer) request(e *wire.Event) (*Call, error) {
 		left := time.Duration(min(e.Remaining, uint64(maxRemaining/time.Microsecond)))
 		c.deadline = time.Now().Add(left * time.Microsecond)
 	}
+	limit := p.node.config().Requests
 	p.mu.Lock()
 	_, taken := p.requests[e.Call]
-	p.requests[e.Call] = c
+	full := p.party != nil && len(p.requests) >= limit
+	if !taken && !full {
+		p.requests[e.Call] = c
+	}
 	p.mu.Unlock()
-	if taken {
+	switch {
+	case taken:
 		return nil, fmt.Errorf("a second request with the number %d", e.Call)
+	case full:
+		p.answered(c, Answer{nobody: true, Err: fault.Remote("bus", fault.Errorf(fault.Denied,
+			"endpoint %q has %d requests that wait for answers, which is as many as it may",
+			p.party.Name, limit))})
+		return nil, nil
 	}
 	p.node.register(c)
 	return c, nil

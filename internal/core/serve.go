@@ -287,6 +287,10 @@ func (n *Node) join(hello *wire.Hello, caller Caller, allowed *grants) (*peer, e
 func (n *Node) tryJoin(hello *wire.Hello, caller Caller, allowed *grants) (*peer, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if limit := n.config().Endpoints; len(n.peers) >= limit && n.table.Find(hello.Name) == nil {
+		return nil, fault.Errorf(fault.Denied, "the bus has %d endpoints, which is as many as it may",
+			limit)
+	}
 	party, err := n.joinLocked(hello.Name, nil)
 	if err != nil {
 		return nil, err

@@ -11,9 +11,6 @@ import (
 // links know, what is kept. What endpoints that come and go leave behind is nothing, and what one
 // that stays can make others remember is bounded.
 
-// maxTopics is how many names of events and responses an endpoint may use while it is attached.
-const maxTopics = 16384
-
 // topicSet is the topics that an endpoint has used.
 type topicSet map[*Topic]struct{}
 
@@ -46,7 +43,7 @@ func (n *Node) useLocked(p *router.Party, name string) *Topic {
 	return t
 }
 
-// use is [Node.use] for the peer, which may use no more than maxTopics if it is an endpoint.
+// use is [Node.use] for the peer, which may use only so many if it is an endpoint.
 func (p *peer) use(name string) (*Topic, error) {
 	n := p.node
 	n.mu.Lock()
@@ -54,10 +51,11 @@ func (p *peer) use(name string) (*Topic, error) {
 	if p.party == nil {
 		return n.useLocked(n.self, name), nil
 	}
-	if _, known := n.used[p.party][n.topics[name]]; !known && len(n.used[p.party]) >= maxTopics {
+	limit := n.config().Names
+	if _, known := n.used[p.party][n.topics[name]]; !known && len(n.used[p.party]) >= limit {
 		return nil, fault.Errorf(fault.Denied,
 			"endpoint %q has used %d names of events, which is as many as it may",
-			p.party.Name, maxTopics)
+			p.party.Name, limit)
 	}
 	return n.useLocked(p.party, name), nil
 }

@@ -169,6 +169,7 @@ func TestNamesOfOneEndpointAreLimited(t *testing.T) {
 	defer bus.Close()
 	ep, _ := connect(t, bus, "greedy")
 	defer ep.Close()
+	maxTopics := bus.config().Names
 	for i := range maxTopics {
 		s, err := ep.Subscribe(ctx, anything.spec(fmt.Sprint(i)), anything.box)
 		if err != nil {

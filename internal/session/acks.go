@@ -20,6 +20,8 @@ const (
 // windows, and the frames that were received, which the peer then need not keep for a resume.
 type acks struct {
 	due      func() // asks the writer to report; never called under mu
+	overflow func() // so much is collected that the peer cannot be reading; never called under mu
+	limit    int    // bytes that may be collected
 	confirms bool   // the peer keeps what is not confirmed
 
 	mu        sync.Mutex // guards what follows
@@ -43,7 +45,11 @@ func (a *acks) add(f *window.Flight) {
 	}
 	a.taken.Add(f.Slot)
 	a.bytes += f.Size
+	over := a.taken.Size() > a.limit
 	a.collected(f.Prompt || a.taken.Len() >= ackEvents || a.bytes >= ackBytes) // unlocks
+	if over {
+		a.overflow()
+	}
 }
 
 // received records that so many numbered frames have arrived up to now, with a record of that size.

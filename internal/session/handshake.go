@@ -133,10 +133,13 @@ func hear(conn io.Reader) (wire.Frame, error) {
 	if err != nil {
 		return wire.Frame{}, fault.Errorf(fault.Protocol, "%w", err)
 	}
-	body := make([]byte, h.Length)
-	if n, err := io.ReadFull(conn, body); err != nil {
+	body, err := io.ReadAll(io.LimitReader(conn, int64(h.Length))) // takes memory as bytes arrive
+	if err == nil && len(body) < h.Length {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
 		return wire.Frame{}, fmt.Errorf("the other side said only %d of the %d bytes of its first "+
-			"message: %w", n, h.Length, err)
+			"message: %w", len(body), h.Length, err)
 	}
 	if err := h.CheckBody(body); err != nil {
 		return wire.Frame{}, fault.Errorf(fault.Protocol, "%w", err)

@@ -266,6 +266,9 @@ func (r *Ranges) Add(slot uint64) {
 // Len is the number of slots.
 func (r *Ranges) Len() int { return r.count }
 
+// Size is how many bytes of memory the slots take.
+func (r *Ranges) Size() int { return 8 * (len(r.pairs) - r.start) }
+
 // Reset empties r and keeps its memory, unless that is unusually much.
 func (r *Ranges) Reset() {
 	r.pairs, r.start, r.count = r.pairs[:0], 0, 0
@@ -290,8 +293,12 @@ func AppendTaken(dst []byte, r *Ranges) []byte {
 	for ; r.start < end; r.start += 2 {
 		r.count -= int(r.pairs[r.start+1])
 	}
-	if r.count == 0 {
+	switch {
+	case r.count == 0:
 		r.Reset()
+	case r.start > len(r.pairs)/2: // else it would grow for as long as it is never empty
+		r.pairs = r.pairs[:copy(r.pairs, r.pairs[r.start:])]
+		r.start = 0
 	}
 	return dst
 }

@@ -1,0 +1,33 @@
+package core
+
+import (
+	"cmp"
+	"time"
+)
+
+// Config are the limits of a Node. Of the numbers of things, 0 means the default.
+type Config struct {
+	Lag       int64         // bytes that the subscriptions to an event type may lag together
+	MaxFrame  int           // bytes of an encoded event
+	Handshake time.Duration // for the whole of it
+	Stall     time.Duration // that a subscription may take nothing while a publisher waits; 0: any
+	Resume    time.Duration // that a session lives without a connection; 0: it ends with that
+	Heartbeat time.Duration // after which a connection's silence is suspicious; 0: it never is
+
+	Handshakes int // that are under way at once
+	Endpoints  int // elsewhere
+
+	// Of an endpoint.
+	Subscriptions int // on the bus also of its own endpoints
+	Requests      int // of one elsewhere, that are not answered yet
+	Names         int // of events and responses, that one elsewhere may use while it is attached
+}
+
+func (c Config) withDefaults() *Config {
+	c.Handshakes = cmp.Or(c.Handshakes, 128)
+	c.Endpoints = cmp.Or(c.Endpoints, 65536)
+	c.Subscriptions = cmp.Or(c.Subscriptions, 4096)
+	c.Requests = cmp.Or(c.Requests, 16384)
+	c.Names = cmp.Or(c.Names, 16384)
+	return &c
+}

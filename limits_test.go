@@ -1,0 +1,220 @@
+package lahja_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/wire"
+	"github.com/lahja-go/lahja/transports/memory"
+)
+
+// What exceeds a limit of the bus is refused with ErrDenied, and does no harm to what is there.
+func TestLimits(t *testing.T) {
+	limits := lahja.Limits{Endpoints: 2, Subscriptions: 3, Requests: 4}
+	elsewhere(t, func(t *testing.T, v *venue) {
+		s := newStage(t, v, [2]bool{}, limits)
+		a, b := s.connect("a"), s.connect("b")
+		own := s.own("own") // does not count
+		_, err := s.attach("c")
+		s.wantErr(err, lahja.ErrDenied)
+		b.Close()
+		s.until(own, not(lahja.Present("b")))
+		s.connect("c")
+
+		for range limits.Subscriptions - 1 {
+			lahja.Stream[item](s.ctx, a)
+		}
+		last, stop := context.WithCancel(s.ctx)
+		lahja.Stream[item](last, a)
+		_, err = lahja.WaitFor[item](s.ctx, a)
+		s.wantErr(err, lahja.ErrDenied)
+		stop()
+
+		asked := lahja.Stream[question](s.ctx, own)
+		failed := make(chan error, limits.Requests)
+		waiting, cancel := context.WithCancel(s.ctx)
+		for range limits.Requests {
+			s.group.Go(func() {
+				_, err := lahja.Request[question, answer](waiting, a, question{})
+				failed <- err
+			})
+			take(s, asked)
+		}
+		_, err = lahja.Request[question, answer](s.ctx, a, question{})
+		s.wantErr(err, lahja.ErrDenied)
+		say(s, a, question{7})
+		if ev := take(s, asked); ev.Value.N != 7 {
+			t.Errorf("the request too many was delivered: %+v", ev)
+		}
+		cancel()
+		for range limits.Requests {
+			s.wantErr(take(s, failed), context.Canceled)
+		}
+		for err = lahja.ErrDenied; errors.Is(err, lahja.ErrDenied); { // until the bus knows
+			ctx, cancel := context.WithTimeout(s.ctx, 50*time.Millisecond)
+			_, err = lahja.Request[question, answer](ctx, a, question{8})
+			cancel()
+		}
+		s.wantErr(err, context.DeadlineExceeded)
+	})
+}
+
+// Of the connections that say nothing no more than so many are there: the oldest has to go. An
+// honest endpoint attaches at any time.
+func TestHandshakesAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 4
+		bus := lahja.NewBus(lahja.Limits{Handshakes: limit})
+		defer bus.Close()
+		place := memory.New()
+		l, err := place.Listen(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		go bus.ServeListener(t.Context(), l)
+		const silent = 20
+		closed := make(chan int, silent)
+		began := time.Now()
+		for i := range silent {
+			c, err := place.Dial(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				_, _ = io.ReadAll(c)
+				closed <- i
+			}()
+			synctest.Wait() // it waits before the next one dials
+		}
+		for i := range silent - limit {
+			if got := <-closed; got/limit != i/limit { // those of one moment in any order
+				t.Errorf("connection %d was closed where %d was due", got, i)
+			}
+		}
+		took := time.Since(began)
+		if want := 20 * time.Millisecond * (silent - limit) / limit; took != want {
+			t.Errorf("they are there for %v, where %v is fair", took, want)
+		}
+		ep, err := lahja.Connect(t.Context(), "honest", place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(began) - took; waited > 20*time.Millisecond {
+			t.Errorf("an honest endpoint has waited for %v", waited)
+		}
+		for range limit {
+			<-closed
+		}
+		if total := time.Since(began); total > 4*time.Second {
+			t.Errorf("the last silent one was there for %v", total)
+		}
+		ep.Close()
+	})
+}
+
+// An endpoint that makes the bus answer and does not read is ended: what waits for it is bounded.
+func TestFloodWithoutReading(t *testing.T) {
+	floods := map[string]func(n uint64) []byte{
+		"Subscribe": func(n uint64) []byte {
+			return control(wire.TypeSubscribe, wire.Subscribe{ID: n, Event: "tick"})
+		},
+		"Ask": func(n uint64) []byte { return control(wire.TypeAsk, wire.Ask{ID: n, Event: "tick"}) },
+		"requests": func(n uint64) []byte {
+			return wire.AppendEvent(nil, &wire.Event{
+				Flags: wire.FlagRequest, Name: tick, Slot: 2 * n, Call: n, Wanted: tick,
+			})
+		},
+		"events": func(n uint64) []byte {
+			return wire.AppendEvent(nil, &wire.Event{Name: tick, Slot: 2 * n})
+		},
+		"subscriptions that end": func(n uint64) []byte {
+			frames := control(wire.TypeSubscribe, wire.Subscribe{ID: n, Event: "tick"})
+			return append(frames, control(wire.TypeLeave, wire.Leave{ID: n})...)
+		},
+	}
+	for name, frames := range floods {
+		t.Run(name, func(t *testing.T) {
+			bus := lahja.NewBus(lahja.Limits{Lag: 1 << 16, Frame: 8 << 10, Subscriptions: 10})
+			defer bus.Close()
+			place := memory.New()
+			l, err := place.Listen(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			served := make(chan error, 1)
+			go func() {
+				c, err := l.Accept()
+				if err == nil {
+					err = bus.ServeConn(t.Context(), c)
+				}
+				served <- err
+			}()
+			conn, err := place.Dial(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &stranger{TB: t, conn: conn}
+			s.preface(wire.TypeHello, wire.Hello{MinVersion: 1, MaxVersion: 1, Name: "flood"})
+			s.record(wire.AppendName(nil, wire.Name{Number: tick, Name: "tick"}))
+			before, n, most := footprint(), uint64(1), int64(0)
+			for ; len(served) == 0 && n < 10_000_000; n++ {
+				s.record(frames(n))
+				if n%10_000 == 0 {
+					most = max(most, footprint()-before)
+				}
+			}
+			err = <-served
+			t.Logf("after %d: %v; %d KiB at most", n, err, most>>10)
+			if !errors.Is(err, lahja.ErrStalled) {
+				t.Errorf("it is ended with %v", err)
+			}
+			if most > 4<<20 {
+				t.Errorf("it has cost %d bytes", most)
+			}
+			l.Close()
+		})
+	}
+}
+
+// A length that a peer states costs nothing until the bytes arrive, before and after it is admitted.
+func TestLengthsCostNothing(t *testing.T) {
+	const n = 200
+	head := func(length int) []byte {
+		record := make([]byte, wire.HeaderSize, wire.HeaderSize+length)
+		wire.PutHeader(record, make([]byte, length), 0)
+		return record
+	}
+	for name, says := range map[string]func(s *stranger, i int){
+		"handshake": func(s *stranger, _ int) {
+			_, _ = s.conn.Write(append([]byte(wire.Preface), head(wire.MaxHandshake)...))
+		},
+		"session": func(s *stranger, i int) {
+			hello := wire.Hello{MinVersion: 1, MaxVersion: 1, Name: fmt.Sprint("stranger ", i)}
+			s.preface(wire.TypeHello, hello)
+			_, _ = io.ReadFull(s.conn, make([]byte, len(wire.Preface)+wire.HeaderSize)) // it is admitted
+			_, _ = s.conn.Write(head(wire.RecordBody + 1<<20))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, &venues[1], [2]bool{}, lahja.Limits{Handshakes: n, Handshake: tooLong})
+			before := footprint()
+			for i := range n {
+				c, err := s.place.Dial(s.ctx)
+				s.must(err)
+				defer c.Close()
+				says(&stranger{TB: t, conn: c}, i)
+			}
+			each := (footprint() - before) / n
+			t.Logf("%d bytes each", each)
+			if limit := int64(32 << 10); each > limit {
+				t.Errorf("each takes %d bytes, where %d are allowed", each, limit)
+			}
+		})
+	}
+}
