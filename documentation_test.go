@@ -17,8 +17,8 @@ import (
 
 // published are the packages that users import, and forTests those that their tests do.
 var (
-	published = []string{".", "transports/memory", "transports/pipe", "transports/tcp",
-		"transports/unix"}
+	published = []string{".", "lahjatest", "transports/memory", "transports/pipe",
+		"transports/tcp", "transports/unix"}
 	forTests = []string{"transports/faulty", "transports/transporttest"}
 )
 

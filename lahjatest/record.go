@@ -1,0 +1,153 @@
+package lahjatest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lahja-go/lahja"
+)
+
+// quiet is how long Expect looks for what must not come once everything has come that must.
+const quiet = 20 * time.Millisecond
+
+// Recording is what [Record] records. All methods may be called concurrently.
+type Recording[T any] struct {
+	endpoint string
+
+	mu       sync.Mutex // guards what follows
+	events   []lahja.Event[T]
+	changed  chan struct{} // closed when the next event is recorded
+	expected int           // how many of the events Expect has dealt with
+	strict   bool          // Expect was called
+}
+
+// Record subscribes to the events of type T and keeps them. When it returns it is subscribed: what
+// is broadcast anywhere afterwards is recorded, until the test ends. It counts as a subscriber,
+// unless it is told to [lahja.Observe].
+func Record[T any](
+	tb testing.TB, ep *lahja.Endpoint, opts ...lahja.SubscribeOption,
+) *Recording[T] {
+	tb.Helper()
+	r := &Recording[T]{endpoint: ep.Name(), changed: make(chan struct{})}
+	sub, err := lahja.Subscribe(tb.Context(), ep, r.add, opts...)
+	if err != nil {
+		tb.Fatalf("lahjatest: recording %s: %v", lahja.EventName[T](), err)
+	}
+	tb.Cleanup(func() {
+		tb.Helper()
+		sub.Unsubscribe()
+		<-sub.Done()
+		r.checkRest(tb)
+	})
+	return r
+}
+
+func (r *Recording[T]) add(_ context.Context, ev lahja.Event[T]) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, ev)
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// Events returns all that was recorded so far, in the order in which it has arrived.
+func (r *Recording[T]) Events() []lahja.Event[T] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events)
+}
+
+// rest returns what came after that with which Expect has dealt, and a channel that is closed when
+// there is more.
+func (r *Recording[T]) rest() ([]lahja.Event[T], <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.strict = true
+	return slices.Clone(r.events[r.expected:]), r.changed
+}
+
+func (r *Recording[T]) deal(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expected += n
+}
+
+// checkRest fails the test if something has come after all that was expected.
+func (r *Recording[T]) checkRest(tb testing.TB) {
+	tb.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rest := r.events[r.expected:]; r.strict && len(rest) > 0 {
+		tb.Errorf("%s came after all that was expected (+ received):\n%s", r.title(),
+			compare(nil, rest))
+	}
+}
+
+func (r *Recording[T]) title() string {
+	return fmt.Sprintf("events of %s at %q", lahja.EventName[T](), r.endpoint)
+}
+
+// Expect checks that the next events of a recording are these, in this order, that they come within
+// this time, and that nothing else does; and ends the test if not, with the difference. A further
+// Expect goes on where this one has ended.
+//
+// Something else is seen if it comes within 20 ms after the last that was expected, or, if nothing
+// was expected, before the time is over. What comes later fails the next Expect, or the test at its
+// end. In a bubble of [testing/synctest] that is exact: all comes that takes no time.
+//
+// Values are compared field by field, by the method Equal of a type that has one. NaN is itself.
+func Expect[T any](tb testing.TB, r *Recording[T], within time.Duration, want ...T) {
+	tb.Helper()
+	got, late := r.collect(within, want)
+	if len(got) == len(want) && matching(want, got) == len(want) {
+		r.deal(len(got))
+		return
+	}
+	r.deal(len(got)) // the end of the test does not repeat it
+	what := fmt.Sprintf("%d were expected, %d came", len(want), len(got))
+	if late {
+		what += fmt.Sprintf(" within %v", within)
+	}
+	tb.Fatalf("%s (- expected, + received); %s:\n%s", r.title(), what,
+		strings.TrimRight(compare(want, got), "\n"))
+}
+
+// collect waits for as many events as are wanted, but not longer than until one is another, and
+// then a little for what is not wanted. It reports whether the time was over first.
+func (r *Recording[T]) collect(within time.Duration, want []T) ([]lahja.Event[T], bool) {
+	end := time.NewTimer(within)
+	defer end.Stop()
+	for {
+		got, changed := r.rest()
+		complete := len(got) >= len(want) && len(want) > 0
+		if complete || matching(want, got) < len(got) {
+			break
+		}
+		select {
+		case <-changed:
+		case <-end.C:
+			got, _ := r.rest()
+			return got, true
+		}
+	}
+	more := time.NewTimer(quiet)
+	defer more.Stop()
+	<-more.C
+	got, _ := r.rest()
+	return got, false
+}
+
+// matching is how many of the first events are as wanted.
+func matching[T any](want []T, got []lahja.Event[T]) int {
+	for i := range min(len(want), len(got)) {
+		if !equal(want[i], got[i].Value) {
+			return i
+		}
+	}
+	return min(len(want), len(got))
+}

@@ -1,0 +1,106 @@
+package lahjatest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lahja-go/lahja"
+)
+
+// Exchange is a line in the script of [Respond]: the request that is due, and what it is answered.
+type Exchange[Req, Resp any] struct {
+	Request  Req
+	Response Resp
+	Err      error         // instead of a response
+	After    time.Duration // of waiting, which ends early if the requester gives up
+}
+
+// Respond answers the requests of type Req by a script: the first with what its first line says,
+// and so on. The test fails when another request comes than is due, which is answered with an
+// error, and when it ends before all have come. When Respond returns, it answers.
+func Respond[Req, Resp any](
+	tb testing.TB, ep *lahja.Endpoint, script []Exchange[Req, Resp], opts ...lahja.SubscribeOption,
+) {
+	tb.Helper()
+	r := &responder[Req, Resp]{tb: tb, endpoint: ep.Name(), script: script}
+	sub, err := lahja.Handle(tb.Context(), ep, r.answer, opts...)
+	if err != nil {
+		tb.Fatalf("lahjatest: responding to %s: %v", lahja.EventName[Req](), err)
+	}
+	tb.Cleanup(func() {
+		tb.Helper()
+		sub.Unsubscribe()
+		<-sub.Done()
+		r.checkRest()
+	})
+}
+
+type responder[Req, Resp any] struct {
+	tb       testing.TB
+	endpoint string
+	script   []Exchange[Req, Resp]
+
+	mu   sync.Mutex // guards next
+	next int        // the line that is due
+}
+
+func (r *responder[Req, Resp]) answer(ctx context.Context, ev lahja.Event[Req]) (Resp, error) {
+	var none Resp
+	line, err := r.due(ev)
+	if err != nil {
+		r.tb.Error(err)
+		return none, err
+	}
+	if line.After > 0 {
+		select {
+		case <-time.After(line.After):
+		case <-ctx.Done():
+			return none, ctx.Err()
+		}
+	}
+	if line.Err != nil {
+		return none, line.Err
+	}
+	return line.Response, nil
+}
+
+// due returns the line that the request is in, which is then done.
+func (r *responder[Req, Resp]) due(ev lahja.Event[Req]) (Exchange[Req, Resp], error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.next == len(r.script) {
+		return Exchange[Req, Resp]{}, fmt.Errorf("%s: all %d were answered, and another "+
+			"came:\n  + %d  %s from %q", r.title(), r.next, r.next, format(ev.Value), ev.Origin)
+	}
+	line := r.script[r.next]
+	if !equal(line.Request, ev.Value) {
+		return line, fmt.Errorf("%s: another came than is due (- due, + received):\n%s",
+			r.title(), strings.TrimRight(
+				compareFrom(r.next, []Req{line.Request}, []lahja.Event[Req]{ev}), "\n"))
+	}
+	r.next++
+	return line, nil
+}
+
+// checkRest fails the test if lines are left.
+func (r *responder[Req, Resp]) checkRest() {
+	r.tb.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var left []Req
+	for _, line := range r.script[r.next:] {
+		left = append(left, line.Request)
+	}
+	if len(left) > 0 {
+		r.tb.Errorf("%s: these have not come (- due):\n%s", r.title(),
+			strings.TrimRight(compareFrom(r.next, left, nil), "\n"))
+	}
+}
+
+func (r *responder[Req, Resp]) title() string {
+	return fmt.Sprintf("requests of %s at %q", lahja.EventName[Req](), r.endpoint)
+}
