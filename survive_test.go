@@ -428,6 +428,34 @@ func TestCloseWithoutConnections(t *testing.T) {
 	}
 }
 
+// What an endpoint had retained is sent again to a restarted bus under the same rules as ever: a
+// subscription that takes none of it holds the endpoint up for the limit of a stall, not for ever.
+func TestRestoringMeetsAStalledSubscription(t *testing.T) {
+	cross(t, lahja.Limits{Lag: 1000}, nil, func(c *crossing) {
+		far := c.connect("far")
+		for _, key := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"} {
+			c.broadcast(far, 1, lahja.RetainKey(key))
+		}
+		c.crashBus()
+		c.state(far, broken)
+		c.startBus()
+		stuck := lahja.Stream[item](c.ctx, c.own, lahja.Buffer(1))
+		begin := time.Now()
+		c.state(far, restarted(1))
+		if took := time.Since(begin); took < 4*time.Second || took > 7*time.Second {
+			c.Errorf("the endpoint is held up for %v", took)
+		}
+		got := 0
+		for range stuck {
+			got++
+		}
+		if err := c.own.Err(); got == 10 || err != nil {
+			c.Errorf("the subscription that took nothing got %d events, its endpoint %v", got, err)
+		}
+		c.broadcast(far, 2)
+	})
+}
+
 // A connection that breaks at once each time is not made again at once each time.
 func TestBackoff(t *testing.T) {
 	every := func(int, *rand.Rand) []faulty.Fault {

@@ -39,6 +39,14 @@ func (n *Node) up() *peer {
 	return n.line.current.Load()
 }
 
+// latest is the session that was begun last, restored or not.
+func (l *line) latest() *peer {
+	if p := l.coming.Load(); p != nil {
+		return p
+	}
+	return l.current.Load()
+}
+
 // change changes the state and wakes who waits for that.
 func (l *line) change(f func(*State)) {
 	l.mu.Lock()

@@ -92,8 +92,13 @@ func (n *Node) retainAgain(ep *Endpoint, p *peer, t *Topic, kept keptValue) bool
 		return false
 	}
 	size := int64(len(payload)) + window.Overhead
-	if o.Account.Acquire(n.life, size) != nil {
-		return false
+	if !o.Account.TryAcquire(size) {
+		t.hold(o) // whom it waits for is looked at as if a call did
+		err := o.Account.Acquire(n.life, size)
+		t.release(o)
+		if err != nil {
+			return false
+		}
 	}
 	f := window.NewFlight(o.Account, size, 0, o.Account.Prompt())
 	defer f.Drop()

@@ -150,8 +150,8 @@ func ownSub(ref any) *Sub {
 // it is over.
 func (t *Topic) tellHeld(names []string) {
 	neighbours := t.Route().peers()
-	if up := t.node.up(); up != nil {
-		neighbours = []*peer{up}
+	if line := t.node.line; line != nil {
+		neighbours = []*peer{line.latest()}
 	}
 	h := &t.held
 	h.mu.Lock()
