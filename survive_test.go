@@ -226,6 +226,75 @@ func TestRequestOverACut(t *testing.T) {
 	})
 }
 
+type (
+	freightA struct{ Load []byte }
+	freightB struct{ Load []byte }
+	freightC struct{ Load []byte }
+	freightD struct{ Load []byte }
+)
+
+// freight fills the windows of one event type over a connection that breaks.
+type freight struct {
+	fill  func() int // broadcasts until the window is used up, and returns how many
+	drain func(want int)
+}
+
+func freightOf[T any](c *crossing, far *lahja.Endpoint, event T) freight {
+	events := lahja.Stream[T](c.ctx, c.own, lahja.Buffer(1))
+	return freight{
+		fill: func() (n int) {
+			for ; ; n++ {
+				ctx, cancel := context.WithTimeout(c.ctx, 100*time.Millisecond)
+				err := lahja.Broadcast(ctx, far, event)
+				cancel()
+				if err != nil {
+					return n
+				}
+			}
+		},
+		drain: func(want int) {
+			for range want {
+				if ev := next(c, events); ev.Gap() {
+					c.Errorf("%T: a gap", event)
+				}
+			}
+		},
+	}
+}
+
+// While a connection is broken each event type has its window: that many are full at once does not
+// end the session.
+func TestManyTypesWaitForTheConnection(t *testing.T) {
+	const lag = 2 << 20
+	cross(t, lahja.Limits{Lag: lag, Stall: -1}, nil, func(c *crossing) {
+		far, load := c.connect("far"), make([]byte, 10_000)
+		freights := []freight{
+			freightOf(c, far, freightA{load}), freightOf(c, far, freightB{load}),
+			freightOf(c, far, freightC{load}), freightOf(c, far, freightD{load}),
+		}
+		for _, f := range freights {
+			f.drain(f.fill()) // the window grows as it is used
+		}
+		time.Sleep(time.Second)
+		c.wire.Refuse(true)
+		c.wire.Cut(faulty.Reset)
+		c.state(far, broken)
+		waiting := make([]int, len(freights))
+		size := 0
+		for i, f := range freights {
+			waiting[i] = f.fill()
+			size += waiting[i] * len(load)
+		}
+		c.wire.Refuse(false)
+		for i, f := range freights {
+			f.drain(waiting[i])
+		}
+		if s := c.state(far, resumed(1)); s.Restarts > 0 || size < 3*lag {
+			c.Errorf("with %d bytes that waited the state is %+v", size, s)
+		}
+	})
+}
+
 // When the bus has been restarted its endpoints come back by themselves, with what they subscribe
 // to and retain; what is lost is told, once.
 func TestBusRestarts(t *testing.T) {

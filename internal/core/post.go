@@ -396,8 +396,7 @@ func (m *member) send(c *parcel, d *Delivery) bool {
 		Name:  d.Topic.ID, Origin: d.originID, Target: m.entry.ID, Payload: payload,
 	}
 	d.mark(&e)
-	name := wire.Name{Number: d.Topic.ID, Name: d.Topic.Name}
-	wanted := name
+	others := append(make([]wire.Name, 0, 2), wire.Name{Number: d.originID, Name: d.Origin})
 	if d.Call != nil {
 		id, ok := uint64(0), true
 		if m.observes(d) {
@@ -406,10 +405,10 @@ func (m *member) send(c *parcel, d *Delivery) bool {
 		} else if id, ok = d.Call.assign(c, m.peer); !ok {
 			return !m.peer.hasLeft()
 		}
-		wanted = d.Call.describe(&e, id)
+		others = append(others, d.Call.describe(&e, id))
 	}
 	m.peer.sentOf(d.Topic).Add(1)
-	return m.peer.link.Event(&e, d.Flight, name, wire.Name{Number: d.originID, Name: d.Origin}, wanted)
+	return m.peer.link.Event(&e, d.Flight, d.Topic.Name, others...)
 }
 
 // mark sets what an event's frame says of the event beside its payload.

@@ -299,15 +299,14 @@ func (p *Publication) SendUp(payload []byte) error {
 		e.Flags |= wire.FlagRetain
 	}
 	p.mark(&e)
-	name := wire.Name{Number: p.Topic.ID, Name: p.Topic.Name}
-	wanted := name
+	var wanted []wire.Name
 	if p.Call != nil {
 		if !p.Call.add(p.uplink) {
 			return nil
 		}
-		wanted = p.Call.describe(&e, p.Call.ID)
+		wanted = []wire.Name{p.Call.describe(&e, p.Call.ID)}
 	}
-	if p.uplink.link.Event(&e, p.Flight, name, wanted) {
+	if p.uplink.link.Event(&e, p.Flight, p.Topic.Name, wanted...) {
 		return nil
 	}
 	if p.Call != nil {

@@ -180,17 +180,15 @@ func (r *Route) forward(payload []byte, d *Delivery, not *peer) {
 			e.Flags |= wire.FlagPrompt
 		}
 		d.mark(&e)
-		wanted := wire.Name{Number: d.Topic.ID, Name: d.Topic.Name}
+		others := append(make([]wire.Name, 0, 2), wire.Name{Number: d.originID, Name: d.Origin})
 		if d.Call != nil {
 			if counts && !in.mute && !d.Call.add(in.peer) {
 				return
 			}
-			wanted = d.Call.describe(&e, d.Call.ID)
+			others = append(others, d.Call.describe(&e, d.Call.ID))
 		}
 		in.sent.Add(1)
-		in.peer.link.Event(&e, d.Flight,
-			wire.Name{Number: d.Topic.ID, Name: d.Topic.Name},
-			wire.Name{Number: d.originID, Name: d.Origin}, wanted)
+		in.peer.link.Event(&e, d.Flight, d.Topic.Name, others...)
 	}
 }
 

@@ -188,7 +188,7 @@ func slotsProperty(t *rapid.T) {
 	t.Repeat(map[string]func(*rapid.T){
 		"put": func(t *rapid.T) {
 			f := new(window.Flight)
-			n := s.put(f, 1)
+			n := s.put(f, new(named))
 			if used[n] != nil {
 				t.Fatalf("slot %d is given twice", n)
 			}

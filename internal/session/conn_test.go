@@ -226,6 +226,7 @@ func newSide(conn io.ReadWriteCloser) *side {
 func newSideWith(conn io.ReadWriteCloser, opt Options) *side {
 	s := &side{conn: conn, answer: true, done: make(chan struct{})}
 	s.link = New(s, opt)
+	s.link.out.known[1] = &named{number: 1} // what most tests send has a name that the peer knows
 	return s
 }
 
@@ -307,14 +308,14 @@ func (s *side) event(o *owner, id int64, prompt bool, payload []byte) {
 		e.Flags |= wire.FlagPrompt
 	}
 	f := window.NewFlight(o, id, 0, prompt)
-	s.link.Event(&e, f)
+	s.link.Event(&e, f, "event")
 	f.Drop()
 }
 
 // request sends a request, as event does, with id as its number.
 func (s *side) request(o *owner, id int64) {
 	f := window.NewFlight(o, id, 0, false)
-	s.link.Event(&wire.Event{Name: 1, Flags: wire.FlagRequest, Call: uint64(id)}, f)
+	s.link.Event(&wire.Event{Name: 1, Flags: wire.FlagRequest, Call: uint64(id)}, f, "event")
 	f.Drop()
 }
 

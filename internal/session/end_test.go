@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/lahja-go/lahja/internal/window"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -214,19 +216,31 @@ func TestAfterTheEnd(t *testing.T) {
 
 // A peer that does not read costs the limit and is then cut off; nobody waits for it.
 func TestOverflow(t *testing.T) {
+	for _, names := range []int{1, 3} {
+		t.Run(fmt.Sprint(names, " names"), func(t *testing.T) { overflows(t, names) })
+	}
+}
+
+// overflows has a link whose peer does not read end after as many bytes as its limit is for each of
+// the names of its events.
+func overflows(t *testing.T, names int) {
+	limit := int64(names * testLimit)
 	linked(t, 100, func(t *testing.T, a, b *side) {
 		b.in().reads(0)
 		o := newOwner()
 		payload := make([]byte, 10_000)
 		sent, most := 0, int64(0)
-		for (a.link.Backlog() > 0 || sent < 2) && sent < 2*testLimit/len(payload) {
+		for (a.link.Backlog() > 0 || sent < 2) && sent < 2*int(limit)/len(payload) {
 			most = max(most, a.link.Backlog())
-			a.event(o, int64(sent), false, payload)
+			f := window.NewFlight(o, int64(sent), 0, false)
+			e := wire.Event{Name: uint64(1 + sent%names), Payload: payload}
+			a.link.Event(&e, f, "event")
+			f.Drop()
 			sent++
 			synctest.Wait()
 		}
 		<-a.done
-		if a.err != ErrOverflow || most < testLimit-20_000 || most > testLimit {
+		if a.err != ErrOverflow || most < limit-20_000 || most > limit {
 			t.Errorf("with %d bytes: %v", most, a.err)
 		}
 		if o.count() != sent {

@@ -80,7 +80,7 @@ var (
 // Options are what a Link keeps to.
 type Options struct {
 	MaxFrame  int           // bytes
-	Limit     int64         // bytes that wait to be written or confirmed
+	Limit     int64         // bytes that wait to be written or confirmed, for each name of events under way
 	Window    time.Duration // how long it lives without a connection; 0: it is not resumed
 	Heartbeat time.Duration // after which silence is suspicious; 0: it never is
 	Dials     bool          // this side makes the connections
@@ -127,7 +127,7 @@ func New(handler Handler, opt Options) *Link {
 		handler: handler, opt: opt,
 		wake: make(chan struct{}, 1), over: make(chan struct{}), due: true,
 	}
-	l.out.known, l.out.calls = map[uint64]struct{}{}, map[uint64]place{}
+	l.out.known, l.out.calls = map[uint64]*named{}, map[uint64]place{}
 	l.out.keep = opt.Window > 0
 	l.acks.due, l.acks.confirms = l.nudge, opt.Window > 0
 	l.acks.overflow, l.acks.limit = func() { l.Kill(ErrOverflow) }, int(opt.Limit)

@@ -182,10 +182,10 @@ func scattered(events []wire.Event) (mixed []wire.Event) {
 
 func TestNames(t *testing.T) {
 	linked(t, roomy, func(t *testing.T, a, b *side) {
-		topic, origin := wire.Name{Number: 1, Name: "topic"}, wire.Name{Number: 2, Name: "origin"}
+		topic, origin := wire.Name{Number: 4, Name: "topic"}, wire.Name{Number: 2, Name: "origin"}
 		send := func(names ...wire.Name) {
 			f := window.NewFlight(discard{}, 1, 0, false)
-			a.link.Event(&wire.Event{Name: 1}, f, names...)
+			a.link.Event(&wire.Event{Name: 4}, f, "topic", names...)
 			f.Drop()
 		}
 		send(topic)
@@ -208,7 +208,7 @@ func TestNames(t *testing.T) {
 			}
 			got = append(got, fmt.Sprintf("%d %s", n.Number, n.Name))
 		}
-		want := []string{"1 topic", "event", "2 origin", "event", "event", "2 ", "2 origin", "event"}
+		want := []string{"4 topic", "event", "2 origin", "event", "event", "2 ", "2 origin", "event"}
 		if !slices.Equal(got, want) {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}
@@ -287,7 +287,7 @@ func TestOwed(t *testing.T) {
 		for name := range uint64(3) {
 			for i := range int64(name + 1) {
 				f := window.NewFlight(discard{}, 100+i, 0, false)
-				a.link.Event(&wire.Event{Name: name}, f)
+				a.link.Event(&wire.Event{Name: name}, f, "event")
 				f.Drop()
 			}
 		}

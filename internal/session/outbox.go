@@ -74,9 +74,9 @@ type outbox struct {
 	queue  []*chunk
 	size   int64 // bytes in urgent and queue
 	slots  slots
-	known  map[uint64]struct{} // the numbers of the names that the peer was told
-	calls  map[uint64]place    // the requests in queue, by the sender's numbers
-	sealed bool                // nothing more is accepted
+	known  map[uint64]*named // the names that the peer was told, by their numbers
+	calls  map[uint64]place  // the requests in queue, by the sender's numbers
+	sealed bool              // nothing more is accepted
 
 	keep      bool     // what is written is kept until the peer confirms it
 	kept      []*chunk // in the order of their positions
@@ -99,13 +99,22 @@ func (o *outbox) tailLocked(queue *[]*chunk, size int) *chunk {
 }
 
 // nameLocked tells the peer the name behind a number, once.
-func (o *outbox) nameLocked(n wire.Name) {
-	if _, known := o.known[n.Number]; known {
-		return
+func (o *outbox) nameLocked(n wire.Name) *named {
+	if known := o.known[n.Number]; known != nil {
+		return known
 	}
-	o.known[n.Number] = struct{}{}
+	name := &named{number: n.Number}
+	o.known[n.Number] = name
 	c := o.tailLocked(&o.queue, len(n.Name)+2*wire.FrameHeader)
 	o.appendLocked(c, func(dst []byte) []byte { return wire.AppendName(dst, n) })
+	return name
+}
+
+// overLocked reports whether more waits than the windows of publishers and what goes with events
+// can explain. Each event name has its windows.
+func (o *outbox) overLocked(limit int64) bool {
+	size := o.size + o.keptSize
+	return size > limit && size > limit*int64(o.slots.names)
 }
 
 // appendLocked appends one numbered frame to c.
@@ -277,10 +286,17 @@ func (o *outbox) close(fate window.Fate) (lost int) {
 	return lost
 }
 
+// named is a name that the peer was told.
+type named struct {
+	number uint64
+	events int // of that name that are not yet taken
+}
+
 // slots numbers the events that were sent and are not yet taken. Numbers are given in a circle, so
 // that those of neighbours are neighbours and a report of many is short.
 type slots struct {
 	table []slot
+	names int    // that such events have
 	head  uint64 // the first free slot, if free > 0
 	tail  uint64 // the last one
 	free  int
@@ -288,11 +304,14 @@ type slots struct {
 
 type slot struct {
 	flight *window.Flight // nil: the slot is free
-	name   uint64         // the number of the event's name
+	name   *named         // of the event
 	next   uint64         // the next free slot
 }
 
-func (s *slots) put(f *window.Flight, name uint64) uint64 {
+func (s *slots) put(f *window.Flight, name *named) uint64 {
+	if name.events++; name.events == 1 {
+		s.names++
+	}
 	if s.free == 0 {
 		s.table = append(s.table, slot{flight: f, name: name})
 		return uint64(len(s.table) - 1)
@@ -311,6 +330,10 @@ func (s *slots) take(n uint64) *window.Flight {
 		return nil
 	}
 	s.table[n].flight = nil
+	name := s.table[n].name
+	if name.events--; name.events == 0 {
+		s.names--
+	}
 	if s.free == 0 {
 		s.head = n
 	} else {

@@ -6,20 +6,23 @@ import (
 )
 
 // Event queues e, and reports false when the link takes nothing more. The link holds flight until
-// the peer reports that the event was taken, or the link has ended. names are told to the peer
-// before, where it does not know them.
-func (l *Link) Event(e *wire.Event, flight *window.Flight, names ...wire.Name) (queued bool) {
+// the peer reports that the event was taken, or the link has ended. name is that of the event; it and
+// others that the event mentions by number are told to the peer before, where it does not know them.
+func (l *Link) Event(
+	e *wire.Event, flight *window.Flight, name string, others ...wire.Name,
+) (queued bool) {
 	o := &l.out
 	o.mu.Lock()
 	if o.sealed {
 		o.mu.Unlock()
 		return false
 	}
-	for _, n := range names {
+	own := o.nameLocked(wire.Name{Number: e.Name, Name: name})
+	for _, n := range others {
 		o.nameLocked(n)
 	}
 	flight.Hold()
-	e.Slot = o.slots.put(flight, e.Name)
+	e.Slot = o.slots.put(flight, own)
 	c := o.tailLocked(&o.queue, len(e.Payload)+64)
 	before := len(c.buf)
 	c.buf = wire.AppendEvent(c.buf, e)
@@ -63,16 +66,14 @@ func (l *Link) SendAhead(frame func(dst []byte) []byte) {
 func (l *Link) Knows(number uint64) bool {
 	l.out.mu.Lock()
 	defer l.out.mu.Unlock()
-	_, known := l.out.known[number]
-	return known
+	return l.out.known[number] != nil
 }
 
 // Retire tells the peer, if it knows it, that the name behind a number is used no more.
 func (l *Link) Retire(number uint64) {
 	o := &l.out
 	o.mu.Lock()
-	_, known := o.known[number]
-	if !known || o.sealed {
+	if o.known[number] == nil || o.sealed {
 		o.mu.Unlock()
 		return
 	}
@@ -103,7 +104,7 @@ func (l *Link) Goodbye(g wire.Goodbye) {
 }
 
 func (l *Link) unlockAndWrite() {
-	over := l.out.size+l.out.keptSize > l.opt.Limit
+	over := l.out.overLocked(l.opt.Limit)
 	l.out.mu.Unlock()
 	if over {
 		l.Kill(ErrOverflow)
@@ -149,8 +150,8 @@ func (l *Link) Owing() map[uint64]Debt {
 	defer l.out.mu.Unlock()
 	for i := range l.out.slots.table {
 		if s := &l.out.slots.table[i]; s.flight != nil {
-			d := owing[s.name]
-			owing[s.name] = Debt{d.Events + 1, d.Bytes + s.flight.Size}
+			d := owing[s.name.number]
+			owing[s.name.number] = Debt{d.Events + 1, d.Bytes + s.flight.Size}
 		}
 	}
 	return owing
