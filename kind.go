@@ -5,6 +5,7 @@ import (
 	"context"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lahja-go/lahja/internal/codec"
 	"github.com/lahja-go/lahja/internal/core"
@@ -16,6 +17,7 @@ import (
 type kind[T any] struct {
 	codec   *codec.Type
 	holders sync.Pool // of *T: what is encoded or decoded must live on the heap
+	blocks  mailbox.Blocks[Event[T]]
 }
 
 // kinds has what was found out about types, by reflect.Type. It only grows, with the program's
@@ -103,6 +105,7 @@ func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
 			Take:       o.take,
 			DropOldest: o.dropOldest,
 			Limit:      s.BacklogLimit(),
+			Blocks:     &k.blocks,
 			Missed:     func(ev *Event[T]) *uint64 { return &ev.Missed },
 			Reclaim:    s.Reclaims(),
 			Stale:      func(ev *Event[T]) bool { return ev.back.Over() },
@@ -203,10 +206,10 @@ func (k *kind[T]) pushTo(
 ) mailbox.Result {
 	box := s.Box.(*mailbox.Mailbox[Event[T]])
 	ev.back = d.Back(s, gap)
-	result := box.Push(ev, d.Flight)
-	if result == mailbox.NeedsHold {
-		d.Hold(k.size(ev.Value))
-		result = box.Push(ev, d.Flight)
+	result := box.Push(ev, d.Flight, &d.Charge)
+	if result == mailbox.NeedsSize {
+		d.Charge.Size = k.size(ev.Value)
+		result = box.Push(ev, d.Flight, &d.Charge)
 	}
 	return result
 }
@@ -215,6 +218,30 @@ func (k *kind[T]) pushTo(
 type outlet[T any] struct {
 	*core.Outlet
 	kind *kind[T]
+	here atomic.Pointer[here[T]] // of the route that was taken last
+}
+
+// here is who gets an event without options as long as a route holds, if that is easily said: some
+// mailboxes of the bus's own process, and all that is pushed.
+type here[T any] struct {
+	route *core.Route
+	all   bool // nobody else gets it
+	subs  []*core.Sub
+	boxes []*mailbox.Mailbox[Event[T]] // of subs
+}
+
+func (o *outlet[T]) look() *here[T] {
+	route := o.Topic.Route()
+	if h := o.here.Load(); h != nil && h.route == route {
+		return h
+	}
+	h := &here[T]{route: route}
+	h.subs, h.all = o.Topic.Here(route, o.kind)
+	for _, s := range h.subs {
+		h.boxes = append(h.boxes, s.Box.(*mailbox.Mailbox[Event[T]]))
+	}
+	o.here.Store(h)
+	return h
 }
 
 // outletOf returns the one of ep. The one that was used last is found without a search.
@@ -235,7 +262,7 @@ func outletOf[T any](ep *Endpoint) (*outlet[T], error) {
 		if err != nil {
 			return nil, err
 		}
-		found, _ = ep.outlets.LoadOrStore(t, &outlet[T]{o, k})
+		found, _ = ep.outlets.LoadOrStore(t, &outlet[T]{Outlet: o, kind: k})
 	}
 	ep.recent.Store(&found)
 	return found.(*outlet[T]), nil
@@ -244,11 +271,45 @@ func outletOf[T any](ep *Endpoint) (*outlet[T], error) {
 // publish broadcasts value; call is the request that it is, or nil. What meets the end of a session
 // with the bus has reached nobody, and is broadcast in the next.
 func (o *outlet[T]) publish(ctx context.Context, value T, b *core.Broadcast, call *core.Call) error {
+	if call == nil && b.Plain() {
+		if done, err := o.publishHere(value); done {
+			return err
+		}
+	}
 	err := o.publishOnce(ctx, value, b, call)
 	for core.SessionOver(err) {
 		err = o.publishOnce(ctx, value, b, call)
 	}
 	return err
+}
+
+// publishHere is the short way of most events within one process; false: it has done nothing.
+func (o *outlet[T]) publishHere(value T) (done bool, err error) {
+	h := o.look()
+	if !h.all {
+		return false, nil
+	}
+	if err := o.Endpoint.Usable(); err != nil {
+		return true, err
+	}
+	charge := window.Charge{Account: o.Account}
+	if !o.Account.Idle() && !charge.Pay(o.kind.size(value)) {
+		return false, nil
+	}
+	o.Accepted()
+	ev := Event[T]{Value: value, Origin: o.Endpoint.Name()}
+	for i, box := range h.boxes {
+		result := box.Push(&ev, nil, &charge)
+		if result == mailbox.NeedsSize {
+			charge.Size = o.kind.size(value)
+			result = box.Push(&ev, nil, &charge)
+		}
+		if result == mailbox.Overflow {
+			h.subs[i].Overflow()
+		}
+	}
+	charge.Refund()
+	return true, nil
 }
 
 func (o *outlet[T]) publishOnce(
@@ -259,10 +320,10 @@ func (o *outlet[T]) publishOnce(
 		return err
 	}
 	encoded := p.Encoded(o.kind)
-	if p.Waits(encoded) {
+	if encoded || !p.Goes(func() int64 { return o.kind.size(value) }) {
 		return o.publishWaiting(ctx, value, p, encoded)
 	}
-	p.Accepted()
+	o.Accepted()
 	o.push(value, &p)
 	p.End()
 	return nil

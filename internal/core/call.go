@@ -362,11 +362,18 @@ func (c *Call) gone(party any, reason error) {
 	case errors.Is(reason, fault.SessionLost):
 		c.cut = reason
 	case reason != nil && c.gather && !isBus(party): // which itself owes nothing
-		name := partyName(party)
-		c.collectLocked(Answer{Origin: name,
-			Err: fault.Errorf(fault.ResponderGone, "endpoint %q has not answered", name)})
+		c.collectLocked(unanswered(partyName(party)))
 	}
 	c.finishIfDeserted() // unlocks
+}
+
+// unanswered is what a gathering request gets in place of an answer.
+func unanswered(name string) Answer {
+	if name == "" {
+		return Answer{Err: fault.Errorf(fault.ResponderGone, "no member of a group has taken it")}
+	}
+	return Answer{Origin: name, Err: fault.Errorf(fault.ResponderGone,
+		"endpoint %q has not answered", name)}
 }
 
 func isBus(party any) bool {

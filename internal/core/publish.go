@@ -79,7 +79,7 @@ func (o *Outlet) Begin(
 		return err
 	}
 	p.outlet, p.noWait = o, b.NoWait
-	p.Topic, p.Origin, p.originID, p.account = o.Topic, ep.name, ep.party.ID, o.Account
+	p.Topic, p.Origin, p.originID, p.Charge.Account = o.Topic, ep.name, ep.party.ID, o.Account
 	p.Call = call
 	p.Route = o.Topic.Route()
 	p.uplink = ep.node.up()
@@ -166,10 +166,11 @@ func (p *Publication) Encoded(kind Kind) bool {
 	return len(p.Route.Groups) > 1 || len(p.Route.Groups) == 1 && p.Route.Groups[0].Kind != kind
 }
 
-// Waits reports whether Admit has to be called: when the event leaves the process, or something
-// that the endpoint broadcast before has not been taken yet.
-func (p *Publication) Waits(encoded bool) bool {
-	return encoded || len(p.Route.posts) > 0 || !p.account.Idle()
+// Goes reports whether an event that nobody needs encoded, of size bytes as a Go value, may be pushed
+// at once: nothing that the endpoint broadcast before waits, or there is room for more. Admit has to
+// be called otherwise.
+func (p *Publication) Goes(size func() int64) bool {
+	return len(p.Route.posts) == 0 && (p.Charge.Account.Idle() || p.Charge.Pay(size()))
 }
 
 // Hand calls push, which hands the event over, or fails and has then done nothing. One that is to
@@ -196,13 +197,13 @@ func (p *Publication) hand(body func() Body, push func() error) error {
 	if err := push(); err != nil {
 		return err
 	}
-	p.Accepted()
+	p.outlet.Accepted()
 	p.post(body)
 	return nil
 }
 
-// Accepted counts the event: it cannot fail any more.
-func (p *Publication) Accepted() { p.outlet.broadcast.Add(1) }
+// Accepted counts an event: it cannot fail any more.
+func (o *Outlet) Accepted() { o.broadcast.Add(1) }
 
 // post offers the event to where events wait for room.
 func (p *Publication) post(body func() Body) {
@@ -215,20 +216,20 @@ func (p *Publication) post(body func() Body) {
 // type. Once it has returned nil only the end of the endpoint can make it fail.
 func (p *Publication) Admit(ctx context.Context, size int64) error {
 	if p.noWait {
-		if !p.account.TryAcquire(size) {
+		if !p.Charge.Account.TryAcquire(size) {
 			if err := p.outlet.Endpoint.Usable(); err != nil {
 				return err
 			}
 			return fault.Errorf(fault.WouldBlock, "subscriptions to %s lag behind by %d bytes",
-				p.Topic.Name, p.account.Used())
+				p.Topic.Name, p.Charge.Account.Used())
 		}
-	} else if !p.account.TryAcquire(size) {
+	} else if !p.Charge.Account.TryAcquire(size) {
 		err := p.outlet.wait(ctx, size)
 		if err != nil {
 			return err
 		}
 	}
-	p.Flight = window.NewFlight(p.account, size, 0, p.account.Prompt())
+	p.Flight = window.NewFlight(p.Charge.Account, size, 0, p.Charge.Account.Prompt())
 	return nil
 }
 
@@ -324,6 +325,7 @@ func (p *Publication) SendUp(payload []byte) error {
 // End ends the publication: from here on only those who got the event hold it.
 func (p *Publication) End() {
 	p.Flight.Drop()
+	p.Charge.Refund()
 	if p.Call != nil {
 		p.Call.Routed()
 	}

@@ -201,6 +201,21 @@ func (r *Route) offer(body Body, size int64, d *Delivery, not *peer) {
 	}
 }
 
+// Here returns the subscriptions that get every event without options, if they are all of this
+// process, the bus's, and of the Go type of kind; false: there is more to it.
+func (t *Topic) Here(r *Route, kind Kind) (subs []*Sub, all bool) {
+	if t.node.line != nil || len(r.posts) > 0 || len(r.links) > 0 || len(r.Groups) > 1 {
+		return nil, false
+	}
+	for _, g := range r.Groups {
+		if g.Kind != kind {
+			return nil, false
+		}
+		subs = g.Subs
+	}
+	return subs, !slices.ContainsFunc(subs, func(s *Sub) bool { return s.Spec.From != nil })
+}
+
 // encodes reports whether somebody elsewhere gets events.
 func (r *Route) encodes() bool {
 	return len(r.links) > 0 || slices.ContainsFunc(r.posts, (*post).elsewhere)
@@ -210,7 +225,8 @@ func (r *Route) encodes() bool {
 type Delivery struct {
 	Topic  *Topic
 	Origin string
-	Flight *window.Flight // nil: none is needed yet
+	Flight *window.Flight // nil: the publisher's account is charged
+	Charge window.Charge
 	Filter router.Filter
 	Key    string
 	Missed uint64
@@ -219,7 +235,6 @@ type Delivery struct {
 	originID uint64
 	fromBus  bool      // it is for the subscriptions that the bus serves directly
 	only     *Endpoint // Internal: its subscriptions alone
-	account  *window.Account
 }
 
 // For reports whether the event is for s. A handler of a request that would answer with another
@@ -239,15 +254,6 @@ func (d *Delivery) allows(s *Sub) bool {
 	return (!d.fromBus || !s.Spec.posted()) && (s.Spec.From == nil || s.acceptsFrom(d.Origin)) &&
 		(d.only == nil || d.only == s.Endpoint) &&
 		(!d.Filter.HasTo && d.Filter.Except == nil || d.Filter.Selects(s.Endpoint.name))
-}
-
-// Hold makes sure that there is a flight, for an event of that size which was admitted without
-// being counted.
-func (d *Delivery) Hold(size int64) {
-	if d.Flight == nil {
-		d.account.Charge(size)
-		d.Flight = window.NewFlight(d.account, size, 0, d.account.Prompt())
-	}
 }
 
 // Back returns what the event has for s beside its value; nil: nothing. With gap it says that there

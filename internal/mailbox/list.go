@@ -1,80 +1,79 @@
 package mailbox
 
-import "github.com/lahja-go/lahja/internal/window"
+import (
+	"sync"
+
+	"github.com/lahja-go/lahja/internal/window"
+)
 
 // list holds events in blocks, so that a long one is never moved. It is guarded by its Mailbox.
 type list[E any] struct {
 	first, last *block[E]
-	spare       *block[E] // empty ones
-	spares      int       // how many
 }
 
-// block is a part of a list. Blocks grow from small to large, so that a short list costs little.
+// block is a part of a list.
 type block[E any] struct {
 	entries    []entry[E]
 	used, sent int
 	next       *block[E]
 }
 
+// The first block of a list is small, so that a short list costs little; the others are large.
 const (
 	smallBlock = 8
 	largeBlock = 128
-	mostSpares = 4 // more would be memory that a burst leaves behind
 )
 
+// entry is an event that waits, and at whose cost.
 type entry[E any] struct {
-	event  E
-	flight *window.Flight
+	event   E
+	flight  *window.Flight  // nil: the account is charged
+	account *window.Account // of the publisher
+	size    int64           // bytes
 }
 
-func (l *list[E]) add(ev *E, flight *window.Flight) {
+// Blocks has memory for events that wait, for all mailboxes of a type to take and give back.
+type Blocks[E any] struct{ small, large sync.Pool }
+
+func (p *Blocks[E]) get(size int) *block[E] {
+	pool := &p.large
+	if size == smallBlock {
+		pool = &p.small
+	}
+	if b, _ := pool.Get().(*block[E]); b != nil {
+		return b
+	}
+	return &block[E]{entries: make([]entry[E], size)}
+}
+
+// put takes a block back whose events are all sent and cleared.
+func (p *Blocks[E]) put(b *block[E]) {
+	b.used, b.sent, b.next = 0, 0, nil
+	if len(b.entries) == smallBlock {
+		p.small.Put(b)
+	} else {
+		p.large.Put(b)
+	}
+}
+
+// add appends an empty entry; new blocks come from p. grown reports that there was need of a large one.
+func (l *list[E]) add(p *Blocks[E]) (e *entry[E], grown bool) {
 	b := l.last
-	if b == nil || b.used == len(b.entries) {
-		b = l.grow()
+	switch {
+	case b == nil:
+		b = p.get(smallBlock)
+		l.first, l.last = b, b
+	case b.used == len(b.entries):
+		b, grown = p.get(largeBlock), true
+		l.last.next, l.last = b, b
 	}
-	e := &b.entries[b.used]
-	e.event, e.flight = *ev, flight
 	b.used++
-}
-
-// grow appends an empty block.
-func (l *list[E]) grow() *block[E] {
-	b := l.spare
-	if b != nil {
-		l.spare, b.next = b.next, nil
-		l.spares--
-	} else {
-		size := smallBlock
-		if l.last != nil {
-			size = min(4*len(l.last.entries), largeBlock)
-		}
-		b = &block[E]{entries: make([]entry[E], size)}
-	}
-	if l.last == nil {
-		l.first = b
-	} else {
-		l.last.next = b
-	}
-	l.last = b
-	return b
+	return &b.entries[b.used-1], grown
 }
 
 // takeAll returns the blocks of the list, which is empty then.
 func (l *list[E]) takeAll() *block[E] {
 	b := l.first
-	l.first, l.last = nil, nil
+	*l = list[E]{}
 	return b
 }
-
-// reuse keeps b, whose events are all sent and cleared, for later.
-func (l *list[E]) reuse(b *block[E]) {
-	if l.spares == mostSpares || len(b.entries) < largeBlock {
-		return
-	}
-	b.used, b.sent, b.next = 0, 0, l.spare
-	l.spare = b
-	l.spares++
-}
-
-// clear lets go of all memory.
-func (l *list[E]) clear() { *l = list[E]{} }

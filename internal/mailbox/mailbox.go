@@ -6,6 +6,7 @@
 package mailbox
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -17,8 +18,8 @@ type Result uint8
 
 const (
 	Taken     Result = iota // it is in the channel
-	Listed                  // it waits on the list and holds its flight
-	NeedsHold               // it would have to be listed: push it again with a flight
+	Listed                  // it waits on the list
+	NeedsSize               // it would have to be listed: push it again with its size
 	Refused                 // the mailbox takes no more events
 	Overflow                // the list is at its limit: the subscription has to be ended
 )
@@ -32,6 +33,7 @@ type Options[E any] struct {
 	DropOldest bool  // when the channel is full, drop its oldest event instead of listing
 	Reclaim    bool  // what is in the channel when End is called is discarded as well
 
+	Blocks   *Blocks[E]
 	Missed   func(*E) *uint64 // where an event counts the dropped ones before it
 	Stale    func(*E) bool    // a listed event is not wanted any more
 	Lost     func(*E)         // an accepted event was dropped or discarded
@@ -80,8 +82,9 @@ func (m *Mailbox[E]) Counts() (accepted, missed uint64) {
 	return uint64(m.pushed), m.missed
 }
 
-// Push hands over ev. Without a flight it may answer NeedsHold, and has then done nothing.
-func (m *Mailbox[E]) Push(ev *E, flight *window.Flight) Result {
+// Push hands over ev. When it has to wait it holds flight; without one charge pays for it. That may
+// lack its size: then Push may answer NeedsSize, and has done nothing.
+func (m *Mailbox[E]) Push(ev *E, flight *window.Flight, charge *window.Charge) Result {
 	m.mu.Lock()
 	if m.sealed {
 		m.mu.Unlock()
@@ -98,22 +101,38 @@ func (m *Mailbox[E]) Push(ev *E, flight *window.Flight) Result {
 		}
 		return m.accepted(Taken)
 	}
-	if flight == nil {
-		m.mu.Unlock()
-		return NeedsHold
+	size := charge.Size
+	if flight != nil {
+		size = flight.Size
 	}
-	if m.listed.Load() > 0 && m.listed.Load()+flight.Size > m.opt.Limit {
+	if size == 0 {
+		m.mu.Unlock()
+		return NeedsSize
+	}
+	if waiting := m.listed.Load(); waiting > 0 && waiting+size > m.opt.Limit {
 		m.mu.Unlock()
 		return Overflow
 	}
-	flight.Hold()
-	m.list.add(ev, flight)
-	m.listed.Add(flight.Size)
+	e, grown := m.list.add(m.opt.Blocks)
+	e.event, e.size = *ev, size
+	if e.flight = flight; flight != nil {
+		flight.Hold()
+	} else {
+		charge.Take()
+		e.account = charge.Account
+	}
+	m.listed.Add(size)
 	if !m.pumping {
 		m.pumping = true
 		m.opt.Go(m.pump)
 	}
-	return m.accepted(Listed)
+	result := m.accepted(Listed)
+	if grown {
+		// The subscriber is far behind, and perhaps only because it has no processor to run on:
+		// a list that stays short stays in the cache. If it is stuck this returns at once.
+		runtime.Gosched()
+	}
+	return result
 }
 
 func (m *Mailbox[E]) trySend(ev *E) bool {
@@ -170,7 +189,6 @@ func (m *Mailbox[E]) pump() {
 		m.mu.Lock()
 		blocks := m.list.takeAll()
 		if m.ended || blocks == nil {
-			m.list.clear()
 			m.pumping = false
 			finish := m.sealed
 			m.mu.Unlock()
@@ -187,60 +205,94 @@ func (m *Mailbox[E]) pump() {
 
 // sendAll sends what is in blocks, and gives each back to the list as it becomes empty.
 func (m *Mailbox[E]) sendAll(blocks *block[E]) {
-	for b := blocks; b != nil; {
-		for b.sent < b.used {
-			if !m.send(&b.entries[b.sent]) {
-				m.discardAll(b)
-				return
-			}
-			b.sent++
+	var b bill
+	for blocks != nil {
+		if !m.sendBlock(blocks, &b) {
+			m.settle(&b)
+			m.discardAll(blocks)
+			return
 		}
-		next := b.next
-		m.mu.Lock()
-		m.list.reuse(b)
-		m.mu.Unlock()
-		b = next
+		next := blocks.next
+		m.opt.Blocks.put(blocks)
+		blocks = next
 	}
+	m.settle(&b)
 }
 
-// send sends one event; false: the mailbox has ended.
-func (m *Mailbox[E]) send(e *entry[E]) bool {
-	if m.opt.Take == 0 && m.opt.Stale(&e.event) { // with Take nothing would come in its place
-		m.discard(e)
-		return true
-	}
-	if !m.trySend(&e.event) { // which costs less than the select
-		select {
-		case m.ch <- e.event:
-		case <-m.done:
-			return false
+// sendBlock sends what is in one block; false: the mailbox has ended.
+func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
+	for events.sent < events.used {
+		e := &events.entries[events.sent]
+		switch {
+		case m.opt.Take == 0 && m.opt.Stale(&e.event): // with Take nothing would come in its place
+			m.opt.Lost(&e.event)
+		case m.trySend(&e.event): // which costs less than the select
+		default:
+			m.settle(b) // before it may wait for long
+			select {
+			case m.ch <- e.event:
+			case <-m.done:
+				return false
+			}
 		}
+		events.sent++
+		m.release(e, b)
 	}
-	m.release(e)
 	return true
 }
 
 func (m *Mailbox[E]) discardAll(blocks *block[E]) {
-	for b := blocks; b != nil; b = b.next {
-		for ; b.sent < b.used; b.sent++ {
-			b.entries[b.sent].flight.Meet(window.Returned)
-			m.discard(&b.entries[b.sent])
+	var b bill
+	for ; blocks != nil; blocks = blocks.next {
+		for ; blocks.sent < blocks.used; blocks.sent++ {
+			e := &blocks.entries[blocks.sent]
+			ev := e.event
+			e.flight.Meet(window.Returned)
+			m.release(e, &b)
+			m.opt.Lost(&ev)
 		}
 	}
+	m.settle(&b)
 }
 
-func (m *Mailbox[E]) discard(e *entry[E]) {
-	ev := e.event
-	m.release(e)
-	m.opt.Lost(&ev)
+// bill is what has left the list and is not accounted for yet: the counters are shared with
+// publishers, who would contend for them with each event.
+type bill struct {
+	events  uint64
+	listed  int64           // bytes
+	account *window.Account // that is charged
+	charged int64           // bytes of listed
 }
 
-// release clears e, so that the list does not keep alive what was sent.
-func (m *Mailbox[E]) release(e *entry[E]) {
-	m.sent.Add(1)
-	m.listed.Add(-e.flight.Size)
-	e.flight.Drop()
+// release clears e, so that the list does not keep alive what was sent, and puts it on the bill.
+func (m *Mailbox[E]) release(e *entry[E], b *bill) {
+	if e.account != b.account {
+		b.pay()
+		b.account = e.account
+	}
+	b.events++
+	b.listed += e.size
+	if e.flight != nil {
+		e.flight.Drop()
+	} else {
+		b.charged += e.size
+	}
 	*e = entry[E]{}
+}
+
+// settle accounts for what is on the bill.
+func (m *Mailbox[E]) settle(b *bill) {
+	m.sent.Add(b.events)
+	m.listed.Add(-b.listed)
+	b.pay()
+	*b = bill{}
+}
+
+func (b *bill) pay() {
+	if b.charged > 0 {
+		b.account.Release(b.charged)
+		b.charged = 0
+	}
 }
 
 // End refuses further events, discards what is listed and closes the channel; what is in the

@@ -35,6 +35,7 @@ func (s *settled) Settle(f *window.Flight) {
 type watched struct {
 	*Mailbox[event]
 	settled settled
+	account *window.Account // that odd events are charged to; even ones hold a flight
 
 	mu                          sync.Mutex
 	stale                       map[int]bool
@@ -45,7 +46,8 @@ type watched struct {
 }
 
 func watch(opt Options[event], closing bool) *watched {
-	w := &watched{stale: map[int]bool{}}
+	w := &watched{stale: map[int]bool{}, account: window.NewPool(1 << 20).Open()}
+	opt.Blocks = new(Blocks[event])
 	opt.Missed = func(e *event) *uint64 { return &e.missed }
 	opt.Stale = func(e *event) bool { return w.stale[e.n] }
 	opt.Lost = func(e *event) { w.note(func() { w.lost = append(w.lost, e.n) }) }
@@ -82,17 +84,24 @@ func (w *watched) leave() {
 	w.tasks.Wait()
 }
 
-// push pushes as the package's user does: with a flight only when it is asked for.
+// push pushes as the package's user does: with a size only when it is asked for.
 func (w *watched) push(n int, size int64) Result {
 	e := event{n: n}
-	result := w.Push(&e, nil)
-	if result != NeedsHold {
+	charge := window.Charge{Account: w.account}
+	result := w.Push(&e, nil, &charge)
+	if result != NeedsSize {
 		return result
+	}
+	if charged(n) {
+		charge.Size = size
+		return w.Push(&e, nil, &charge)
 	}
 	f := window.NewFlight(&w.settled, size, 0, false)
 	defer f.Drop()
-	return w.Push(&e, f)
+	return w.Push(&e, f, &charge)
 }
+
+func charged(n int) bool { return n%2 != 0 }
 
 // modelled is an event of the model.
 type modelled struct {
@@ -174,10 +183,10 @@ func (m *model) expect(e *modelled) Result {
 	case len(m.ch) < m.opt.Buffer && len(m.hand) == 0:
 		m.ch = append(m.ch, *e)
 	case m.listed() > 0 && m.listed()+e.size > m.opt.Limit:
-		m.flown++
+		m.flown += count(!charged(e.n))
 		return Overflow
 	default:
-		m.flown++
+		m.flown += count(!charged(e.n))
 		m.list = append(m.list, *e)
 		m.advance()
 		result = Listed
@@ -279,14 +288,25 @@ func (m *model) check(t *rapid.T) {
 	if got, want := w.Lag(), m.listed(); got != want {
 		t.Fatalf("%d bytes lag, where %d are listed", got, want)
 	}
-	flying := len(m.hand) + len(m.list)
+	waiting := slices.Concat(m.hand, m.list)
+	flying, bytes := 0, int64(0)
+	for _, e := range waiting {
+		if charged(e.n) {
+			bytes += e.size
+		} else {
+			flying++
+		}
+	}
 	if got, want := w.settled.count, m.flown-flying; got != want {
 		t.Fatalf("%d flights are settled, where %d are due", got, want)
+	}
+	if got := w.account.Used(); got != bytes {
+		t.Fatalf("%d bytes are charged, where %d wait", got, bytes)
 	}
 	if !slices.Equal(w.lost, m.lost) {
 		t.Fatalf("%v were lost, where %v are due", w.lost, m.lost)
 	}
-	if got, want := w.running, min(1, flying); got != want {
+	if got, want := w.running, min(1, len(waiting)); got != want {
 		t.Fatalf("%d goroutines run, where %d are due", got, want)
 	}
 	over := count(m.through())

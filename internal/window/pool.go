@@ -99,10 +99,6 @@ func (a *Account) Idle() bool { return a.used.Load() == 0 }
 // Used is the number of bytes outstanding.
 func (a *Account) Used() int64 { return a.used.Load() }
 
-// Charge counts size bytes as outstanding without waiting, for an event that was admitted as the
-// first of its account.
-func (a *Account) Charge(size int64) { a.add(size) }
-
 // TryAcquire charges size bytes if there is room for them, and nobody waits already.
 func (a *Account) TryAcquire(size int64) bool {
 	if a.free() && a.tryAdd(size) {

@@ -618,7 +618,7 @@ func TestPropertyFairness(t *testing.T) {
 func TestFlight(t *testing.T) {
 	p := NewPool(10)
 	a := p.Open()
-	a.Charge(7)
+	a.add(7)
 	f := NewFlight(a, 7, 3, a.Prompt())
 	f.Hold()
 	f.Drop()
@@ -640,7 +640,7 @@ func TestPrompt(t *testing.T) {
 	}{{100, 0, false}, {100, 49, false}, {100, 50, true}, {0, 0, true}, {4 * step, 3 * step, false}} {
 		t.Run(fmt.Sprintf("%d of %d", c.used, c.limit), func(t *testing.T) {
 			a := NewPool(c.limit).Open()
-			a.Charge(c.used)
+			a.add(c.used)
 			if got := a.Prompt(); got != c.want {
 				t.Errorf("got %v", got)
 			}
@@ -652,7 +652,7 @@ func TestPrompt(t *testing.T) {
 func TestDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := NewPool(10).Open()
-		a.Charge(5)
+		a.add(5)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := a.Drained(ctx); !errors.Is(err, context.DeadlineExceeded) {
