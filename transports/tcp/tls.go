@@ -15,7 +15,8 @@ import (
 // To listen, config needs a certificate. With ClientAuth set to tls.RequireAndVerifyClientCert only
 // those come in who have a certificate that ClientCAs signed; with less, anyone who reaches the
 // address does. The certificate that the other end has proved to own is in its Identity: one that
-// crypto/tls has verified, or that a VerifyPeerCertificate or VerifyConnection of config accepted.
+// crypto/tls has verified, or that a VerifyPeerCertificate or VerifyConnection of config accepted
+// (of the one that GetConfigForClient has chosen, if it has).
 //
 // To dial, ServerName is the host of the address unless config has one; Certificates is what this
 // end shows to a bus that asks. MinVersion is TLS 1.3 unless config says otherwise.
@@ -33,6 +34,9 @@ func TLS(config *tls.Config) Option {
 			chosen, err := choose(hello)
 			if chosen == nil || err != nil {
 				return nil, err
+			}
+			if s, ours := hello.Conn.(*socket); ours {
+				s.verifies = hasVerifier(chosen) // it alone is asked now
 			}
 			return atLeast13(chosen), nil
 		}
@@ -82,18 +86,17 @@ func (o *options) clientConfig(address string) (*tls.Config, error) {
 
 // secure makes the connection that Dial returns.
 func (t *Transport) secure(c *net.TCPConn, config *tls.Config) lahja.Conn {
-	s := &socket{TCPConn: c}
+	s := &socket{TCPConn: c, verifies: hasVerifier(config)}
 	made := newTLSConn(s, tls.Client(s, config), t.address)
-	made.verifies = hasVerifier(config)
 	go made.handshake()
 	return made
 }
 
 // secure makes the connection that Accept returns.
 func (l *listener) secure(c *net.TCPConn) lahja.Conn {
-	s := &socket{TCPConn: c}
+	s := &socket{TCPConn: c, verifies: hasVerifier(l.tls)}
 	made := newTLSConn(s, tls.Server(s, l.tls), c.RemoteAddr().String())
-	made.verifies, made.accepted = hasVerifier(l.tls), true
+	made.accepted = true
 	go made.handshake()
 	return made
 }

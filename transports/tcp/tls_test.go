@@ -146,6 +146,16 @@ func TestCertificateIsVerified(t *testing.T) {
 		{"by the user", func(s *tls.Config) {
 			s.ClientAuth, s.VerifyPeerCertificate = tls.RequireAnyClientCert, pinned
 		}, true},
+		{"not by the chosen config", func(s *tls.Config) {
+			chosen := s.Clone()
+			chosen.ClientAuth, s.VerifyPeerCertificate = tls.RequireAnyClientCert, pinned
+			s.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return chosen, nil }
+		}, false},
+		{"by the chosen config", func(s *tls.Config) {
+			chosen := s.Clone()
+			chosen.ClientAuth, chosen.VerifyPeerCertificate = tls.RequireAnyClientCert, pinned
+			s.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return chosen, nil }
+		}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server, client := a.config(a.issue(t, nil)), a.config(stranger.issue(t, nil))

@@ -30,7 +30,6 @@ type tlsConn struct {
 	tls      *tls.Conn
 	peer     string // for errors
 	accepted bool   // and not dialled
-	verifies bool   // a function of the user's verifies certificates
 	ready    chan struct{}
 	closed   atomic.Bool // Close was called
 	ended    atomic.Bool // the other side has closed or the connection is broken
@@ -75,7 +74,7 @@ func (c *tlsConn) handshake() {
 // identify notes what the handshake has shown.
 func (c *tlsConn) identify() {
 	state := c.tls.ConnectionState()
-	if len(state.PeerCertificates) > 0 && (len(state.VerifiedChains) > 0 || c.verifies) {
+	if len(state.PeerCertificates) > 0 && (len(state.VerifiedChains) > 0 || c.socket.verifies) {
 		c.identity.Certificate = state.PeerCertificates[0].Raw
 	}
 }
@@ -239,6 +238,7 @@ func (c *tlsConn) Identity() lahja.Identity {
 // for the other side to read it, as tls.Conn would.
 type socket struct {
 	*net.TCPConn
+	verifies bool // a function of the user's verifies certificates; the handshake's own
 
 	mu      sync.Mutex // guards what follows
 	keeping bool
