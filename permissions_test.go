@@ -188,6 +188,8 @@ func TestPermissionsAreEnforced(t *testing.T) {
 			if err := ep.Err(); !errors.Is(err, lahja.ErrDenied) ||
 				!strings.Contains(err.Error(), `"limited" may not`) {
 				t.Errorf("%s: it ends with %v", name, err)
+			} else if (name == "Ask") != strings.Contains(err.Error(), "broadcast or request") {
+				t.Errorf("%s: it is told %v", name, err)
 			}
 			s.until(own, not(lahja.Present("limited")))
 		}
@@ -227,6 +229,9 @@ func TestAuthorizeFails(t *testing.T) {
 		"says too much": func(context.Context) (lahja.Permissions, error) { return tooMuch(), nil },
 		"says no text": func(context.Context) (lahja.Permissions, error) {
 			return lahja.Permissions{Handle: []string{"\xff"}}, nil
+		},
+		"says no text's start": func(context.Context) (lahja.Permissions, error) {
+			return lahja.Permissions{Handle: []string{"\xff*"}}, nil
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

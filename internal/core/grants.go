@@ -31,6 +31,8 @@ func (a action) String() string {
 		return "request"
 	case handling:
 		return "handle"
+	case broadcasting | requesting:
+		return "broadcast or request"
 	}
 	return "subscribe to"
 }
@@ -60,13 +62,13 @@ func newGrants(p *wire.Permissions) (*grants, error) {
 		return nil, fault.Errorf(fault.TooLarge, "the permissions have %d bytes when encoded, where "+
 			"%d are allowed: let a * stand for the end of several names", len(encoded), maxGrants)
 	}
-	g := index(p)
-	g.encoded = encoded
-	for name := range g.exact {
+	for _, name := range slices.Concat(p.Broadcast, p.Subscribe, p.Request, p.Handle) {
 		if !utf8.ValidString(name) {
 			return nil, fmt.Errorf("the permissions name the event %q, which is not valid UTF-8", name)
 		}
 	}
+	g := index(p)
+	g.encoded = encoded
 	return g, nil
 }
 
