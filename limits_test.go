@@ -182,7 +182,8 @@ func TestFloodWithoutReading(t *testing.T) {
 	}
 }
 
-// A length that a peer states costs nothing until the bytes arrive, before and after it is admitted.
+// A length that a peer states costs nothing until the bytes arrive, before and after it is
+// admitted.
 func TestLengthsCostNothing(t *testing.T) {
 	const n = 200
 	head := func(length int) []byte {
