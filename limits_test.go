@@ -140,46 +140,58 @@ func TestFloodWithoutReading(t *testing.T) {
 	}
 	for name, frames := range floods {
 		t.Run(name, func(t *testing.T) {
-			bus := lahja.NewBus(lahja.Limits{Lag: 1 << 16, Frame: 8 << 10, Subscriptions: 10})
-			defer bus.Close()
-			place := memory.New()
-			l, err := place.Listen(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			served := make(chan error, 1)
-			go func() {
-				c, err := l.Accept()
-				if err == nil {
-					err = bus.ServeConn(t.Context(), c)
-				}
-				served <- err
-			}()
-			conn, err := place.Dial(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := &stranger{TB: t, conn: conn}
-			s.preface(wire.TypeHello, wire.Hello{MinVersion: 1, MaxVersion: 1, Name: "flood"})
-			s.record(wire.AppendName(nil, wire.Name{Number: tick, Name: "tick"}))
-			before, n, most := footprint(), uint64(1), int64(0)
-			for ; len(served) == 0 && n < 10_000_000; n++ {
-				s.record(frames(n))
-				if n%10_000 == 0 {
-					most = max(most, footprint()-before)
+			n := flood(t, frames, lahja.Limits{Lag: 1 << 16, Frame: 8 << 10, Subscriptions: 10})
+			if answers := 1000; name != "events" { // which are reported, and not answered
+				n = flood(t, frames, lahja.Limits{Answers: answers})
+				if n > uint64(answers)+10_000 { // what the connection holds is no part of it
+					t.Errorf("it is ended after %d", n)
 				}
 			}
-			err = <-served
-			t.Logf("after %d: %v; %d KiB at most", n, err, most>>10)
-			if !errors.Is(err, lahja.ErrStalled) {
-				t.Errorf("it is ended with %v", err)
-			}
-			if most > 4<<20 {
-				t.Errorf("it has cost %d bytes", most)
-			}
-			l.Close()
 		})
 	}
+}
+
+// flood sends frames until the bus ends the session, and returns how many.
+func flood(t *testing.T, frames func(n uint64) []byte, limits lahja.Limits) (n uint64) {
+	bus := lahja.NewBus(limits)
+	defer bus.Close()
+	place := memory.New()
+	l, err := place.Listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	served := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			err = bus.ServeConn(t.Context(), c)
+		}
+		served <- err
+	}()
+	conn, err := place.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stranger{TB: t, conn: conn}
+	s.preface(wire.TypeHello, wire.Hello{MinVersion: 1, MaxVersion: 1, Name: "flood"})
+	s.record(wire.AppendName(nil, wire.Name{Number: tick, Name: "tick"}))
+	before, most := footprint(), int64(0)
+	for ; len(served) == 0 && n < 10_000_000; n++ {
+		s.record(frames(n + 1))
+		if n%10_000 == 0 {
+			most = max(most, footprint()-before)
+		}
+	}
+	err = <-served
+	t.Logf("after %d: %v; %d KiB at most", n, err, most>>10)
+	if !errors.Is(err, lahja.ErrStalled) {
+		t.Errorf("it is ended with %v", err)
+	}
+	if most > 4<<20 {
+		t.Errorf("it has cost %d bytes", most)
+	}
+	return n
 }
 
 // A length that a peer states costs nothing until the bytes arrive, before and after it is

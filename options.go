@@ -64,6 +64,9 @@ type Limits struct {
 	// Requests is how many requests an endpoint elsewhere may have waiting for an answer; 16,384 by
 	// default. One more fails with ErrDenied.
 	Requests int
+	// Answers is how many answers of the bus, to its requests, subscriptions and other questions, an
+	// endpoint elsewhere may leave unread; 65,536 by default. One more ends it with ErrStalled.
+	Answers int
 	// Names is how many names of events and responses an endpoint elsewhere may use while it is
 	// attached; 16,384 by default. One more ends it, or if it is a subscription fails with ErrDenied.
 	Names int
@@ -81,7 +84,7 @@ func (l Limits) applyToBus(c *busConfig) {
 	}
 	for value, limit := range map[*int]int{
 		&c.Handshakes: l.Handshakes, &c.Endpoints: l.Endpoints, &c.Subscriptions: l.Subscriptions,
-		&c.Requests: l.Requests, &c.Names: l.Names,
+		&c.Requests: l.Requests, &c.Answers: l.Answers, &c.Names: l.Names,
 	} {
 		if limit > 0 {
 			*value = limit

@@ -20,6 +20,7 @@ type Config struct {
 	// Of an endpoint.
 	Subscriptions int // on the bus also of its own endpoints
 	Requests      int // of one elsewhere, that are not answered yet
+	Answers       int // that wait for one elsewhere that does not read
 	Names         int // of events and responses, that one elsewhere may use while it is attached
 }
 
@@ -28,6 +29,7 @@ func (c Config) withDefaults() *Config {
 	c.Endpoints = cmp.Or(c.Endpoints, 65536)
 	c.Subscriptions = cmp.Or(c.Subscriptions, 4096)
 	c.Requests = cmp.Or(c.Requests, 16384)
+	c.Answers = cmp.Or(c.Answers, 65536)
 	c.Names = cmp.Or(c.Names, 16384)
 	return &c
 }

@@ -45,7 +45,7 @@ func (p *peer) subscribed(body []byte) error {
 	} else if err != nil {
 		return err
 	}
-	p.link.Send(func(dst []byte) []byte {
+	p.link.Answer(func(dst []byte) []byte {
 		return wire.AppendControl(dst, wire.TypeSubscribed, answer)
 	})
 	return nil
@@ -201,7 +201,7 @@ func (p *peer) asked(body []byte) error {
 		d.Filter = router.Filter{HasTo: m.HasTo, To: m.To, Except: m.Except}
 		answer.Count = uint64(t.Route().recipients(&d, p))
 	}
-	p.link.Send(func(dst []byte) []byte {
+	p.link.Answer(func(dst []byte) []byte {
 		return wire.AppendControl(dst, wire.TypeAnswer, answer)
 	})
 	return nil

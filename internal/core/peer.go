@@ -460,7 +460,7 @@ func (p *peer) answered(c *Call, a Answer) {
 		if errors.As(a.Err, &said) {
 			e.Origin, e.Message = said.Endpoint, said.Message
 		}
-		p.link.Send(func(dst []byte) []byte { return wire.AppendEnd(dst, e) })
+		p.link.Answer(func(dst []byte) []byte { return wire.AppendEnd(dst, e) })
 	default:
 		p.sendAnswer(c.remote, a, true)
 	}
@@ -476,7 +476,12 @@ func (p *peer) sendAnswer(remote uint64, a Answer, final bool) {
 	case a.Err != nil:
 		r.Gone = true
 	}
-	p.link.SendAhead(func(dst []byte) []byte { return wire.AppendReply(dst, &r) })
+	frame := func(dst []byte) []byte { return wire.AppendReply(dst, &r) }
+	if final {
+		p.link.AnswerAhead(frame)
+	} else {
+		p.link.SendAhead(frame) // as many come as there are endpoints: that is not for who asks to say
+	}
 }
 
 // reply takes an answer to a call of this Node.

@@ -295,7 +295,9 @@ func (n *Node) tryJoin(hello *wire.Hello, caller Caller, allowed *grants) (*peer
 	if err != nil {
 		return nil, err
 	}
-	opt := session.Options{MaxFrame: n.config().MaxFrame, Limit: n.backlogLimit()}
+	opt := session.Options{
+		MaxFrame: n.config().MaxFrame, Limit: n.backlogLimit(), Answers: n.config().Answers,
+	}
 	if n.config().Resume > 0 && slices.Contains(hello.Features, resumable) {
 		opt.Window, opt.Heartbeat = n.config().Resume, n.config().Heartbeat
 	}

@@ -65,7 +65,7 @@ func (e *ProtocolError) Class() fault.Code { return cmp.Or(e.Code, fault.Protoco
 
 // Why a link or a connection ends.
 var (
-	// ErrOverflow: the peer does not read, and the outbox has reached the limit.
+	// ErrOverflow: the peer does not read, and the outbox has reached a limit.
 	ErrOverflow = errors.New("the outbound queue is full: the peer does not read")
 	// ErrSilent: nothing was heard for twice the heartbeat.
 	ErrSilent = errors.New("nothing was heard for twice the heartbeat")
@@ -80,7 +80,8 @@ var (
 // Options are what a Link keeps to.
 type Options struct {
 	MaxFrame  int           // bytes
-	Limit     int64         // bytes that wait to be written or confirmed, for each name of events under way
+	Limit     int64         // bytes that wait to be written or confirmed, for each event name
+	Answers   int           // that wait so; 0: any number
 	Window    time.Duration // how long it lives without a connection; 0: it is not resumed
 	Heartbeat time.Duration // after which silence is suspicious; 0: it never is
 	Dials     bool          // this side makes the connections

@@ -14,6 +14,7 @@ type chunk struct {
 	buf     []byte
 	frames  uint64           // numbered ones
 	events  int              // of them
+	answers int              // of them
 	calls   []uint64         // the requests in it
 	void    []*window.Flight // of requests that were withdrawn; their bytes are still here
 	goodbye bool             // it holds the last numbered frame
@@ -43,7 +44,7 @@ func newChunk() *chunk {
 // recycle keeps c's memory for others, unless a large frame has made it unusually big.
 func (c *chunk) recycle() {
 	c.letGo()
-	c.frames, c.events, c.calls, c.goodbye = 0, 0, c.calls[:0], false
+	c.frames, c.events, c.answers, c.calls, c.goodbye = 0, 0, 0, c.calls[:0], false
 	if cap(c.buf) <= 2*wire.RecordBody {
 		chunks.Put(c)
 	}
@@ -81,6 +82,7 @@ type outbox struct {
 	keep      bool     // what is written is kept until the peer confirms it
 	kept      []*chunk // in the order of their positions
 	keptSize  int64    // bytes in kept
+	answers   int      // in urgent, queue and kept
 	position  uint64   // of the next numbered frame to be written
 	confirmed uint64   // how many numbered frames the peer has confirmed
 }
@@ -135,6 +137,9 @@ func (o *outbox) next() *chunk {
 	}
 	if c != nil {
 		o.size -= int64(len(c.buf) - wire.HeaderSize)
+		if !o.keep {
+			o.answers -= c.answers
+		}
 		for _, call := range c.calls {
 			delete(o.calls, call)
 		}
@@ -179,6 +184,7 @@ func (o *outbox) confirm(position uint64) bool {
 	for len(o.kept) > 0 && o.kept[0].end() <= o.confirmed {
 		c := pop(&o.kept)
 		o.keptSize -= int64(len(c.buf))
+		o.answers -= c.answers
 		if !c.writing {
 			c.recycle() // it has let go of all that it held
 		}

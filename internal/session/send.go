@@ -51,6 +51,29 @@ func (l *Link) Send(frame func(dst []byte) []byte) {
 	l.unlockAndWrite()
 }
 
+// Answer is Send for a frame that the peer has asked for, of which it may leave so many unread.
+func (l *Link) Answer(frame func(dst []byte) []byte) {
+	l.answer(&l.out.queue, frame)
+}
+
+// AnswerAhead is Answer for one that goes ahead of the events.
+func (l *Link) AnswerAhead(frame func(dst []byte) []byte) {
+	l.answer(&l.out.urgent, frame)
+}
+
+func (l *Link) answer(queue *[]*chunk, frame func(dst []byte) []byte) {
+	l.out.mu.Lock()
+	if l.out.sealed {
+		l.out.mu.Unlock()
+		return
+	}
+	c := l.out.tailLocked(queue, wire.FrameHeader)
+	c.answers++
+	l.out.answers++
+	l.out.appendLocked(c, frame)
+	l.unlockAndWrite()
+}
+
 // SendAhead queues one numbered frame that goes ahead of the events.
 func (l *Link) SendAhead(frame func(dst []byte) []byte) {
 	l.out.mu.Lock()
@@ -104,7 +127,8 @@ func (l *Link) Goodbye(g wire.Goodbye) {
 }
 
 func (l *Link) unlockAndWrite() {
-	over := l.out.overLocked(l.opt.Limit)
+	over := l.out.overLocked(l.opt.Limit) ||
+		l.opt.Answers > 0 && l.out.answers > l.opt.Answers
 	l.out.mu.Unlock()
 	if over {
 		l.Kill(ErrOverflow)
