@@ -148,7 +148,9 @@ func (b *Bus) ServeListener(ctx context.Context, l Listener) error {
 // ServeConn attaches the endpoint at the other end of c and serves it until it closes, ctx or the
 // bus ends (nil), or the connection breaks or is refused (an error that says why). It closes c. An
 // endpoint whose connection has broken may come back over another, within the time of
-// Limits.Resume, and is served under the context of that one.
+// Limits.Resume, and is served under the context of that one. It has to know the session's secret,
+// and the transport has to say the same of it: Identity's Transport, Name and User, and of the
+// Certificate the issuer, the subject and its alternative names, so that it may be renewed.
 func (b *Bus) ServeConn(ctx context.Context, c Conn) error {
 	return b.serve(ctx, c, func() {})
 }
@@ -164,7 +166,7 @@ func (b *Bus) serve(ctx context.Context, c Conn, admitted func()) error {
 	return b.node.Serve(ctx, c, func() core.Caller {
 		id := c.Identity()
 		return core.Caller{
-			Pinned: id.Name, Kind: id.Transport, User: id.User, Cert: string(id.Certificate),
+			Pinned: id.Name, Kind: id.Transport, User: id.User, Holder: holder(id.Certificate),
 			Authorize: b.authorize.of(id),
 		}
 	}, attached)

@@ -18,7 +18,7 @@ type Caller struct {
 	Pinned string // the only name that the endpoint may have; empty: any
 	Kind   string // of the transport
 	User   string
-	Cert   string // the verified certificate
+	Holder string // of the verified certificate
 
 	// Authorize says what an endpoint of that name may do; nil: everything.
 	Authorize func(ctx context.Context, name string) (*wire.Permissions, error)
@@ -27,7 +27,7 @@ type Caller struct {
 // same reports whether two connections come from the same, as far as one can know.
 func (c Caller) same(other Caller) bool {
 	return c.Pinned == other.Pinned && c.Kind == other.Kind && c.User == other.User &&
-		c.Cert == other.Cert
+		c.Holder == other.Holder
 }
 
 // unauthorized is why an endpoint is not admitted. Who asks is not told why: a stranger could
