@@ -43,5 +43,8 @@ examples: ## run the examples for a few seconds each
 	$(GO) run ./examples/pingpong -for 6s
 	$(GO) run ./examples/request
 	$(GO) run ./examples/checksum docs
+	$(GO) run ./examples/workers
+	$(GO) run ./examples/state
+	$(GO) run ./examples/swap
 
 ci: lint test ## what has to pass before a change lands

@@ -114,9 +114,9 @@ func shown(files []*ast.File) map[string]bool {
 }
 
 // unshown are calls that need no example of their own: the methods of a transport, which others
-// call, and what an example calls in a child.
+// call, and what is called in a child or by TestMain.
 var unshown = []string{"Dial", "Accept", "Addr", "Identity", "Read", "Write", "Error", "Is",
-	"Unwrap", "Parent", "Redials"}
+	"Unwrap", "Main", "Parent", "Redials"}
 
 // Every exported name is documented, and each call and option is shown by an example that runs.
 func TestDocumentation(t *testing.T) {

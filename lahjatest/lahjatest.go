@@ -134,6 +134,7 @@ type Bus struct {
 	tb    testing.TB
 	setup Setup
 	place place
+	late  time.Duration // how long what has to end may take: patience, but in tests of this package
 	ctx   context.Context
 	end   context.CancelCauseFunc
 
@@ -155,7 +156,7 @@ func NewBus(tb testing.TB, opts ...lahja.BusOption) *Bus {
 // transport that the system does not have is skipped.
 func (s Setup) NewBus(tb testing.TB, opts ...lahja.BusOption) *Bus {
 	tb.Helper()
-	b := &Bus{Bus: lahja.NewBus(opts...), tb: tb, setup: s}
+	b := &Bus{Bus: lahja.NewBus(opts...), tb: tb, setup: s, late: patience}
 	b.ctx, b.end = context.WithCancelCause(tb.Context())
 	stopServing := func() {}
 	if s.listen != nil {
@@ -236,14 +237,14 @@ func (b *Bus) endEndpoints() {
 	for _, ep := range slices.Backward(b.endpoints) {
 		ep.Close()
 	}
-	late := time.NewTimer(patience)
+	late := time.NewTimer(b.late)
 	defer late.Stop()
 	for _, ep := range b.endpoints {
 		select {
 		case <-ep.Done():
 		case <-late.C:
 			b.tb.Errorf("lahjatest: a handler of the endpoint %q has not returned %v after it was "+
-				"closed; let it end with its context", ep.Name(), patience)
+				"closed; let it end with its context", ep.Name(), b.late)
 			return
 		}
 	}
@@ -263,7 +264,7 @@ func (b *Bus) checkNobodyLeft() {
 	if err != nil {
 		return // the test has closed the bus
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), b.late)
 	defer cancel()
 	var left []string
 	alone := func(peers lahja.Peers) bool {

@@ -189,9 +189,9 @@ func (b *Bus) supervise(run func() error, kill func()) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(patience):
+	case <-time.After(b.late):
 		kill()
-		return fmt.Errorf("it has not returned %v after its context has ended", patience)
+		return fmt.Errorf("it has not returned %v after its context has ended", b.late)
 	}
 }
 

@@ -89,13 +89,13 @@ func TestProcessThatPanics(t *testing.T) {
 func TestRoleThatStaysFailsTheTest(t *testing.T) {
 	for _, setup := range lahjatest.Processes() {
 		t.Run(setup.Name, func(t *testing.T) {
-			t.Parallel()
 			within(func(t testing.TB) {
 				bus := setup.NewBus(t)
+				bus.Hurry(50 * time.Millisecond)
 				bus.Start("stays", "guest")
 				me := bus.Endpoint("me")
 				must(t, me.WaitUntil(bus.Context(), lahja.SubscribedBy[number]("guest")))
-			}).wantFailure(t, `"guest"`, "has not returned 5s after")
+			}).wantFailure(t, `"guest"`, "has not returned 50ms after")
 		})
 	}
 }

@@ -17,11 +17,17 @@ const variable = "LAHJA_EXAMPLE_TEST"
 
 // Main is the TestMain of an example: it runs the tests, and in what [Command] starts main.
 func Main(m *testing.M, main func()) {
+	Program(main)
+	os.Exit(m.Run())
+}
+
+// Program is for a TestMain that does more than Main: in what [Command] starts it runs main and does
+// not return.
+func Program(main func()) {
 	if _, isProgram := os.LookupEnv(variable); isProgram {
 		main()
-		return
+		os.Exit(0)
 	}
-	os.Exit(m.Run())
 }
 
 // Transports are the values of -transport on this system.
