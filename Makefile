@@ -45,6 +45,7 @@ examples: ## run the examples for a few seconds each
 	$(GO) run ./examples/checksum docs
 	$(GO) run ./examples/workers
 	$(GO) run ./examples/state
+	$(GO) run ./examples/plugin
 	$(GO) run ./examples/swap
 
 ci: lint test ## what has to pass before a change lands

@@ -30,6 +30,9 @@ func Program(main func()) {
 	}
 }
 
+// Setenv has what the test starts of its own binary be the program.
+func Setenv(t *testing.T) { t.Setenv(variable, "1") }
+
 // Transports are the values of -transport on this system.
 func Transports() []string {
 	return append(ProcessTransports(), "memory")
