@@ -11,14 +11,17 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/lahja-go/lahja/internal/leak"
 )
 
 const variable = "LAHJA_EXAMPLE_TEST"
 
-// Main is the TestMain of an example: it runs the tests, and in what [Command] starts main.
+// Main is the TestMain of an example: it runs the tests, and in what [Command] starts main. It fails
+// if the tests leave a goroutine behind.
 func Main(m *testing.M, main func()) {
 	Program(main)
-	os.Exit(m.Run())
+	leak.Main(m)
 }
 
 // Program is for a TestMain that does more than Main: in what [Command] starts it runs main and does
