@@ -1,8 +1,8 @@
 # What can be done here; `make help` lists it.
 
 GO ?= go
-# The race detector needs a C compiler; without one the tests run without it.
-RACE ?= $(if $(shell command -v $$($(GO) env CC) 2>/dev/null),-race)
+# The race detector needs a C compiler; without one `make ci` runs the tests without it.
+RACE ?= $(if $(shell command -v $$($(GO) env CC) 2>/dev/null),race,test)
 # Tools are pinned here, outside go.mod: nothing that uses the module needs them.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How many cases each property is tried with by `make property`.
@@ -12,13 +12,10 @@ SOAK = Lossless|Bounded|Stalled|Isolated|BothPush|Stopped|HundredEnd|ExitLoses|S
 # The packages whose tests know rapid's flags.
 RAPID = $(sort $(dir $(shell grep -rl --include='*_test.go' pgregory.net/rapid .)))
 
-.PHONY: help test fmt lint property soak cover examples ci
+.PHONY: help fmt lint test race property soak cover examples ci
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "%-12s%s\n", $$1, $$2}'
-
-test: ## run all tests, in random order and with the race detector
-	$(GO) test $(RACE) -shuffle=on ./...
 
 fmt: ## fail if a file is not formatted
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
@@ -29,15 +26,21 @@ lint: fmt ## fmt, vet on three systems, and staticcheck
 	GOOS=darwin $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
+test: ## run all tests, in random order
+	$(GO) test -shuffle=on ./...
+
+race: ## the same with the race detector, which needs a C compiler
+	$(GO) test -race -shuffle=on ./...
+
 property: ## try each property with CHECKS random cases
 	$(GO) test -run Property -timeout 120m $(RAPID) -rapid.checks=$(CHECKS)
 
 soak: ## the tests under load in their long form, with their figures
 	LAHJA_SOAK=1 $(GO) test -run '$(SOAK)' -timeout 120m -v .
 
-cover: ## print how much of each package the tests of all packages execute
-	$(GO) test -coverpkg=./... -coverprofile=coverage.out ./... >/dev/null
-	$(GO) tool cover -func=coverage.out | tail -n 1
+cover: ## print how much of each package the tests of all packages execute, and fail if it is little
+	@$(GO) test -coverpkg=./... -coverprofile=coverage.out ./... >coverage.log || { cat coverage.log; exit 1; }
+	@awk -f .ci/cover.awk coverage.out
 
 examples: ## run the examples for a few seconds each
 	$(GO) run ./examples/pingpong -for 6s
@@ -48,4 +51,4 @@ examples: ## run the examples for a few seconds each
 	$(GO) run ./examples/plugin
 	$(GO) run ./examples/swap
 
-ci: lint test ## what has to pass before a change lands
+ci: lint $(RACE) ## what has to pass before a change lands

@@ -3,6 +3,7 @@ package lahja_test
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -49,5 +50,40 @@ func TestLeakCheckPattern(t *testing.T) {
 		if leakCheck.MatchString(src) != want {
 			t.Errorf("it says %t of %s", !want, src)
 		}
+	}
+}
+
+// The check of coverage notices a package that is tested too little, or not at all.
+func TestCoverFloor(t *testing.T) {
+	if _, err := exec.LookPath("awk"); err != nil {
+		t.Skip(err)
+	}
+	const well, badly = ":1.1,9.2 19 1\n", ":9.2,10.1 1 1\n"
+	profile := func(least string) string {
+		text := "mode: set\n"
+		for _, name := range []string{"codec", "session", "router", "core"} {
+			text += "github.com/lahja-go/lahja/internal/" + name + "/a.go" + well
+			text += "github.com/lahja-go/lahja/internal/" + name + "/a.go" + least
+		}
+		return text + "github.com/lahja-go/lahja/a.go:1.1,2.2 5 0\n"
+	}
+	session := "github.com/lahja-go/lahja/internal/session"
+	for name, c := range map[string]struct {
+		profile, says string
+		fails         bool
+	}{
+		"enough":     {profile(badly), "94.1 %     85 statements  all", false},
+		"too little": {profile(":9.2,10.1 2 0\n"), "90.5 %     21 statements  lahja/internal/core: it has", true},
+		"not at all": {strings.ReplaceAll(profile(badly), session, session+"x"),
+			"no statements of /internal/session", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command("awk", "-f", ".ci/cover.awk")
+			cmd.Stdin = strings.NewReader(c.profile)
+			out, err := cmd.CombinedOutput()
+			if (err != nil) != c.fails || !strings.Contains(string(out), c.says) {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
 	}
 }
