@@ -72,8 +72,9 @@ func TestCoverFloor(t *testing.T) {
 		profile, says string
 		fails         bool
 	}{
-		"enough":     {profile(badly), "94.1 %     85 statements  all", false},
-		"too little": {profile(":9.2,10.1 2 0\n"), "90.5 %     21 statements  lahja/internal/core: it has", true},
+		"enough": {profile(badly), "94.1 %     85 statements  all", false},
+		"too little": {profile(":9.2,10.1 2 0\n"),
+			"90.5 %     21 statements  lahja/internal/core: it has", true},
 		"not at all": {strings.ReplaceAll(profile(badly), session, session+"x"),
 			"no statements of /internal/session", true},
 	} {

@@ -270,7 +270,9 @@ func outletOf[T any](ep *Endpoint) (*outlet[T], error) {
 
 // publish broadcasts value; call is the request that it is, or nil. What meets the end of a session
 // with the bus has reached nobody, and is broadcast in the next.
-func (o *outlet[T]) publish(ctx context.Context, value T, b *core.Broadcast, call *core.Call) error {
+func (o *outlet[T]) publish(
+	ctx context.Context, value T, b *core.Broadcast, call *core.Call,
+) error {
 	if call == nil && b.Plain() {
 		if done, err := o.publishHere(value); done {
 			return err

@@ -14,41 +14,93 @@
 //		Hash   []byte
 //	}
 //
-// [Broadcast] sends one to everyone who subscribes to its type, by [Subscribe] with a function, by
-// [Stream] with a channel, by [Events] in a loop or by [WaitFor] once. [Request] broadcasts and
-// waits for the answer, which [Handle], or [Reply] to what any subscription got, gives.
+// The process that has the bus serves others by a transport, here TCP, and broadcasts:
 //
-// # Delivery
+//	bus := lahja.NewBus()
+//	defer bus.Close()
+//	go bus.Serve(ctx, tcp.New("127.0.0.1:4500"))
+//	chain, err := bus.Endpoint("chain")
+//	…
+//	err = lahja.Broadcast(ctx, chain, BlockImported{Number: 7})
+//
+// Another attaches, and gets what is broadcast from then on:
+//
+//	ui, err := lahja.Connect(ctx, "ui", tcp.New("127.0.0.1:4500"))
+//	…
+//	for ev := range lahja.Stream[BlockImported](ctx, ui) {
+//		fmt.Println(ev.Origin, "imported block", ev.Value.Number)
+//	}
+//
+// [Broadcast] sends an event to everyone who subscribes to its type, by [Subscribe] with a
+// function, by [Stream] with a channel, by [Events] in a loop or by [WaitFor] once. [Request]
+// broadcasts and waits for an answer, [Gather] for one of each; [Handle] answers, or [Reply] to
+// what any subscription got. [To] and [From] narrow down who gets what, [Group] has subscriptions
+// share the events out, [Retain] keeps the latest for those who come later, and
+// [Endpoint.WaitUntil] waits for others to be there.
+//
+// # Delivery and order
 //
 // When Broadcast has returned nil, every matching subscription whose call had returned before gets
 // the event exactly once, in the order of the calls of its endpoint and type; when it has
-// returned an error, nobody does. Within one process an event is handed over by value and never
-// encoded: what its slices, maps and pointers reach is shared, so neither side modifies it.
+// returned an error, nobody does. There is no order across types, and none between events and
+// answers. An event is delivered when its subscription has it, not when it was dealt with: who has
+// to know that uses Request.
 //
-// # Waiting
+// Within one process an event is handed over by value and never encoded: what its slices, maps and
+// pointers reach is shared, so neither side modifies it.
 //
-// Broadcast and Request wait, under their ctx, when subscriptions to that type of event lag by
-// more than a limit ([Limits]); nothing else waits for a subscription. A call whose ctx has already
-// ended fails and does nothing; one that need not wait does not look at ctx again.
+// # Cancellation
 //
-// The ctx of Subscribe, Stream, Events, Handle and Serve is the life of what they start. That of
-// all other functions bounds the call.
+// The ctx of Subscribe, Stream, Events, Handle, Serve, WatchPeers and WatchState is the life of
+// what they start. That of all other functions bounds the call. A call whose ctx has already ended
+// fails and does nothing; one that need not wait does not look at ctx again.
+//
+// A request takes its deadline and its cancellation along: they end the ctx of its handler, or
+// withdraw it where it still waits for one.
+//
+// # Back pressure
+//
+// A subscription has a channel, and behind it a list: whoever reads slowly costs memory first. When
+// the subscriptions to a type of event lag by more than [Limits].Lag, Broadcast and Request of that
+// type wait for them, under their ctx. Nothing else waits for a subscription: no connection, no
+// other type, no other endpoint. With [NoWait] the call fails instead, and with [DropOldest] the
+// subscription misses something and says how much. One that takes nothing at all while others wait
+// for it is ended with [ErrStalled] after [Limits].Stall. [Bus.Stats] tells who waits for whom.
+//
+// # Errors
+//
+// Errors are told apart with [errors.Is], by their [Code], such as [ErrNoSubscribers], or as that
+// of the ctx that has ended. A program declares Codes of its own, which stay themselves on their
+// way to another process. What the other side has said, such as a handler that failed, is a
+// [RemoteError]. Why a subscription has ended, [OnEnd] and [Subscription.Err] tell.
+//
+// What can only be a mistake in the program, a type that cannot be an event or options that
+// contradict each other, is an error where the call returns one and otherwise a panic. A panic in
+// a handler ends the program, unless [RecoverPanics] is given.
+//
+// # Limits
+//
+// Everything that others can make a bus or an endpoint spend has a limit: an encoded event may have
+// 1 MiB, the subscriptions to one type may lag by 32 MiB. [Limits] and [RetainKey] say which there
+// are, and what happens beyond. Who may attach, and do what, is said by [Authorize]; without it
+// everyone who reaches the transport may do everything.
 //
 // # Connections that break
 //
 // Where the transport can be dialled again ([Redialer]), an endpoint makes a connection anew that
-// breaks or falls silent, and resumes its session: nothing is lost, doubled or reordered. Calls made
-// meanwhile are accepted as far as there is room, and otherwise wait. When that does not succeed in
-// time ([Limits]), or the bus was restarted, the session is lost: requests that wait fail with
-// [ErrSessionLost], the next event of each subscription tells of the gap ([Event.Gap]), and the
-// endpoint dials on until another session has begun, in which it subscribes and retains again.
-// [Endpoint.WatchState] shows all of that. On other transports the endpoint ends with its
+// breaks or falls silent, and resumes its session: nothing is lost, doubled or reordered. Calls
+// made meanwhile are accepted as far as there is room, and otherwise wait. When that does not
+// succeed in time ([Limits]), or the bus was restarted, the session is lost: requests that wait
+// fail with [ErrSessionLost], the next event of each subscription tells of the gap ([Event.Gap]),
+// and the endpoint dials on until another session has begun, in which it subscribes and retains
+// again. [Endpoint.WatchState] shows all of that. On other transports the endpoint ends with its
 // connection.
 //
 // # Ending
 //
 // [Endpoint.Close] and [Bus.Close] may be called from anywhere, any number of times. They unblock
-// every call that waits, which then fails with [ErrClosed].
+// every call that waits, which then fails with [ErrClosed]. What was accepted is handed over first,
+// for a second at most; Shutdown takes the time that its ctx gives it.
 //
 // All functions and methods may be called concurrently.
 package lahja
@@ -191,13 +243,15 @@ type Endpoint struct {
 }
 
 // Connect attaches an endpoint to the bus that listens at t. ctx bounds the attempt. It fails with
-// what Dial returns, with [ErrNameTaken] when the name is, with [ErrDenied] when the bus refuses the
-// endpoint (see [Authorize]), and with [ErrProtocol] when something else than a bus answers.
+// what Dial returns, with [ErrNameTaken] when the name is, with [ErrDenied] when the bus refuses
+// the endpoint (see [Authorize]), and with [ErrProtocol] when something else than a bus answers.
 //
-// Where t is a [Redialer], such as tcp, the endpoint outlives its connection: it dials again and goes
-// on where it was, see [Limits] and [Endpoint.WatchState]. Elsewhere, and with Limits{Resume: -1},
-// it ends with its connection.
-func Connect(ctx context.Context, name string, t Transport, opts ...EndpointOption) (*Endpoint, error) {
+// Where t is a [Redialer], such as tcp, the endpoint outlives its connection: it dials again and
+// goes on where it was, see [Limits] and [Endpoint.WatchState]. Elsewhere, and with
+// Limits{Resume: -1}, it ends with its connection.
+func Connect(
+	ctx context.Context, name string, t Transport, opts ...EndpointOption,
+) (*Endpoint, error) {
 	cfg := defaults()
 	for _, o := range opts {
 		o.applyToEndpoint(&cfg)
@@ -224,8 +278,8 @@ func (ep *Endpoint) Done() <-chan struct{} { return ep.core.Done() }
 func (ep *Endpoint) Err() error { return ep.core.Err() }
 
 // Shutdown takes no more events, waits until the handlers have dealt with what had arrived, or it
-// is in a channel, and until what was broadcast is taken everywhere, and closes the endpoint. When ctx ends first it
-// closes the endpoint at once, and returns an error that says what was left.
+// is in a channel, and until what was broadcast is taken everywhere, and closes the endpoint. When
+// ctx ends first it closes the endpoint at once, and returns an error that says what was left.
 func (ep *Endpoint) Shutdown(ctx context.Context) error { return ep.core.Shutdown(ctx) }
 
 // Close ends the endpoint: its subscriptions end, calls that wait fail with [ErrClosed]. What was

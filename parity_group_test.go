@@ -456,6 +456,18 @@ func (s *stage) groupRefused() {
 		if !errors.Is(err, lahja.ErrDenied) {
 			s.Errorf("%s: Subscribe returns %v", name, err)
 		}
+		if _, err := lahja.WaitFor[item](s.ctx, ep, o...); !errors.Is(err, lahja.ErrDenied) {
+			s.Errorf("%s: WaitFor returns %v", name, err)
+		}
+		n := 0
+		for _, err := range lahja.Events[item](s.ctx, ep, o...) {
+			if n++; n > 1 || !errors.Is(err, lahja.ErrDenied) {
+				s.Errorf("%s: Events yields %v", name, err)
+			}
+		}
+		if n != 1 {
+			s.Errorf("%s: Events yields %d pairs", name, n)
+		}
 		func() {
 			defer func() {
 				if err, _ := recover().(error); !errors.Is(err, lahja.ErrDenied) {

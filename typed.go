@@ -188,8 +188,13 @@ func (s *Subscription) Err() error { return s.sub.Err() }
 // When it returns, it is subscribed: an event that is broadcast anywhere afterwards arrives. The
 // handler's context ends with the subscription, and for a request with its requester. The handler
 // may do anything, close its endpoint included.
+//
+// It fails with what is wrong when T cannot be an event, with [ErrDenied] when options contradict
+// each other, when it is not allowed or when the endpoint has too many subscriptions, and when ctx
+// or the endpoint has ended.
 func Subscribe[T any](
-	ctx context.Context, ep *Endpoint, handler func(context.Context, Event[T]), opts ...SubscribeOption,
+	ctx context.Context, ep *Endpoint, handler func(context.Context, Event[T]),
+	opts ...SubscribeOption,
 ) (*Subscription, error) {
 	return handle(ctx, ep, handler, "", opts)
 }
@@ -289,24 +294,33 @@ func recovering[T any](handler func(context.Context, Event[T])) func(context.Con
 // Leaving the loop does not unsubscribe: cancel ctx. Stream panics if T cannot be an event, or if
 // options contradict each other.
 func Stream[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) <-chan Event[T] {
-	sub, _ := stream[T](ctx, ep, opts)
+	sub, err := stream[T](ctx, ep, opts)
+	if sub == nil {
+		panic(err)
+	}
 	return channelOf[T](sub)
 }
 
-// stream subscribes; the subscription is there, and has ended, also when that failed.
+// stream subscribes. The subscription is there, and has ended, also when that failed; it is nil
+// when T or the options cannot be.
 func stream[T any](ctx context.Context, ep *Endpoint, opts []SubscribeOption) (*core.Sub, error) {
 	k, o, err := prepare[T](opts)
 	if err != nil {
-		panic(err)
+		return nil, err
 	}
 	return ep.core.Subscribe(ctx, o.spec(k), k.box(o))
 }
 
 // Events returns the events of type T to be ranged over once. When it returns, it is subscribed.
-// Leaving the loop unsubscribes. When the subscription ends for a reason other than [Take], the
-// last pair carries that reason and no event. It panics as Stream does.
-func Events[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) iter.Seq2[Event[T], error] {
-	sub, _ := stream[T](ctx, ep, opts)
+// Leaving the loop unsubscribes. When the subscription ends for a reason other than [Take], or
+// could not be made, the last pair carries that reason and no event.
+func Events[T any](
+	ctx context.Context, ep *Endpoint, opts ...SubscribeOption,
+) iter.Seq2[Event[T], error] {
+	sub, err := stream[T](ctx, ep, opts)
+	if sub == nil {
+		return func(yield func(Event[T], error) bool) { yield(Event[T]{}, err) }
+	}
 	return func(yield func(Event[T], error) bool) {
 		defer sub.Unsubscribe()
 		for ev := range channelOf[T](sub) {
@@ -320,8 +334,8 @@ func Events[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) i
 	}
 }
 
-// WaitFor returns the next event of type T. It fails when ctx or the endpoint ends, and panics as
-// Stream does.
+// WaitFor returns the next event of type T. It fails when ctx or the endpoint ends, and as
+// Subscribe does.
 func WaitFor[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) (Event[T], error) {
 	opts = append(opts[:len(opts):len(opts)], Take(1))
 	sub, err := stream[T](ctx, ep, opts)

@@ -46,8 +46,8 @@ func main() {
 	}
 }
 
-// permit is what the host allows: to answer Line, to those whom it has started itself. What a plugin
-// may do beside that, with files for instance, is for the operating system to say.
+// permit is what the host allows: to answer Line, to those whom it has started itself. What a
+// plugin may do beside that, with files for instance, is for the operating system to say.
 func permit(_ context.Context, name string, id lahja.Identity) (lahja.Permissions, error) {
 	if id.Name != name { // which pipe.As has given it
 		return lahja.Permissions{}, fmt.Errorf("%q is no plugin of ours", name)
@@ -141,7 +141,7 @@ func bePlugin(ctx context.Context) error {
 	if !known {
 		return fmt.Errorf("there is no plugin %q", *plugin)
 	}
-	signal.Ignore(os.Interrupt) // which reaches all processes of a terminal: the host stops its plugins
+	signal.Ignore(os.Interrupt) // a terminal sends it to all processes; the host stops its plugins
 	ep, err := lahja.Connect(ctx, *plugin, pipe.Parent())
 	if err != nil {
 		return err

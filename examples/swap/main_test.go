@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	lahjatest.Main(m, map[string]lahjatest.Role{"bidder": bid})
 }
 
-// The auction ends the same over every transport, with its bidders as goroutines, processes or both.
+// The auction ends the same over every transport, with bidders as goroutines, processes or both.
 func TestAuction(t *testing.T) {
 	setups := slices.Concat(lahjatest.Transports(), lahjatest.Processes(), lahjatest.Mixed())
 	for _, setup := range setups {

@@ -17,15 +17,15 @@ import (
 
 const variable = "LAHJA_EXAMPLE_TEST"
 
-// Main is the TestMain of an example: it runs the tests, and in what [Command] starts main. It fails
-// if the tests leave a goroutine behind.
+// Main is the TestMain of an example: it runs the tests, and in what [Command] starts main. It
+// fails if the tests leave a goroutine behind.
 func Main(m *testing.M, main func()) {
 	Program(main)
 	leak.Main(m)
 }
 
-// Program is for a TestMain that does more than Main: in what [Command] starts it runs main and does
-// not return.
+// Program is for a TestMain that does more than Main: in what [Command] starts it runs main and
+// does not return.
 func Program(main func()) {
 	if _, isProgram := os.LookupEnv(variable); isProgram {
 		main()
