@@ -10,6 +10,25 @@ import (
 	"testing"
 )
 
+// The page on architecture has every room.
+func TestArchitectureHasEveryPackage(t *testing.T) {
+	text, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rooms, _ := filepath.Glob("internal/*")
+	transports, _ := filepath.Glob("transports/*")
+	for _, room := range append(rooms, transports...) {
+		kind, name := filepath.Split(filepath.ToSlash(room))
+		if kind == "internal/" {
+			name = kind + name
+		}
+		if !strings.Contains(string(text), name) {
+			t.Errorf("docs/architecture.md does not have %s", room)
+		}
+	}
+}
+
 // leakCheck is a TestMain that fails if a goroutine is left.
 var leakCheck = regexp.MustCompile(
 	`(?s)func TestMain\(m \*testing\.M\) \{.*?\b((leak|transporttest|lahjatest|roletest)\.)?Main\(m\b`)
