@@ -145,8 +145,8 @@ func (b *Bus) Endpoint(name string, opts ...EndpointOption) (*Endpoint, error) {
 	return &Endpoint{core: ep}, nil
 }
 
-// Serve listens at t and serves the endpoints that dial it, as [Bus.ServeListener] does. To know
-// when it listens, call Listen yourself and then ServeListener.
+// Serve listens at t and serves the endpoints that dial it, as [Bus.ServeListener] does. It fails
+// as Listen does; to know when it listens, call Listen yourself and then ServeListener.
 func (b *Bus) Serve(ctx context.Context, t Transport) error {
 	l, err := t.Listen(ctx)
 	if err != nil {

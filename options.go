@@ -118,20 +118,21 @@ func defaults() core.Config {
 	}
 }
 
-// BroadcastOption is an option of [Broadcast] and [Request]. Several of the same kind add up.
-type BroadcastOption struct{ core.Broadcast }
+// BroadcastOption is an option of [Broadcast], [Request] and [Gather]. Several of the same kind add
+// up.
+type BroadcastOption struct{ b core.Broadcast }
 
 // To lets only the endpoints of these names get the event. To() is nobody.
 func To(names ...string) BroadcastOption {
 	var o BroadcastOption
-	o.Filter.HasTo, o.Filter.To = true, names
+	o.b.Filter.HasTo, o.b.Filter.To = true, names
 	return o
 }
 
 // Except keeps the event from the endpoints of these names.
 func Except(names ...string) BroadcastOption {
 	var o BroadcastOption
-	o.Filter.Except = names
+	o.b.Filter.Except = names
 	return o
 }
 
@@ -139,7 +140,7 @@ func Except(names ...string) BroadcastOption {
 // cannot be combined with To.
 func Internal() BroadcastOption {
 	var o BroadcastOption
-	o.Broadcast.Internal = true
+	o.b.Internal = true
 	return o
 }
 
@@ -148,14 +149,14 @@ func Internal() BroadcastOption {
 // cannot be combined with NoWait.
 func RequireSubscriber() BroadcastOption {
 	var o BroadcastOption
-	o.Broadcast.RequireSubscriber = true
+	o.b.RequireSubscriber = true
 	return o
 }
 
 // NoWait makes the call fail with [ErrWouldBlock] where it would wait for subscriptions that lag.
 func NoWait() BroadcastOption {
 	var o BroadcastOption
-	o.Broadcast.NoWait = true
+	o.b.NoWait = true
 	return o
 }
 
@@ -169,13 +170,13 @@ func Retain() BroadcastOption { return RetainKey("") }
 // [ErrTooLarge]. A value counts with its encoded size and 128 bytes.
 func RetainKey(key string) BroadcastOption {
 	var o BroadcastOption
-	o.Broadcast.Retain, o.Key = true, key
+	o.b.Retain, o.b.Key = true, key
 	return o
 }
 
 func merge(opts []BroadcastOption) (b core.Broadcast) {
 	for i := range opts {
-		o := &opts[i].Broadcast
+		o := &opts[i].b
 		b.Filter.HasTo = b.Filter.HasTo || o.Filter.HasTo
 		b.Filter.To = concat(b.Filter.To, o.Filter.To)
 		b.Filter.Except = concat(b.Filter.Except, o.Filter.Except)

@@ -46,8 +46,10 @@ func EventName[T any]() string {
 // nobody does. That nobody subscribes is no error, unless RequireSubscriber is given.
 //
 // It waits while subscriptions to T lag too far behind, and fails then when ctx or the endpoint
-// ends. It fails at once with a description of what is wrong when T cannot be an event, with
-// [ErrTooLarge], and with [ErrDenied] when options contradict each other.
+// ends. It fails at once with a description of what is wrong when T cannot be an event or the value
+// cannot be encoded, with [ErrTooLarge], with [ErrDenied] when options contradict each other or the
+// bus does not permit it, and with [ErrClosed]; with [ErrNoSubscribers] and [ErrWouldBlock] where
+// options ask for it. Calls that run at the same time have no order.
 func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...BroadcastOption) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -65,8 +67,10 @@ func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...Broadc
 
 // Request broadcasts req and returns the first answer. Its recipients are those who get the event
 // now; it fails with [ErrNoSubscribers] when there are none, and with [ErrResponderGone] as soon as
-// none is left who could answer. An error of the handler is a [RemoteError]. It waits as Broadcast
-// does, and then for the answer; it fails when ctx or the endpoint ends, and is then withdrawn.
+// none is left who could answer. An error of the handler is a [RemoteError], as is
+// [ErrUnexpectedResponse] of one who answers with another type. It waits and fails as Broadcast
+// does, and then waits for the answer; it fails when ctx or the endpoint ends, and is then
+// withdrawn, and with [ErrSessionLost] when nobody can know whether it was answered.
 func Request[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
 ) (resp Resp, err error) {
@@ -202,7 +206,7 @@ func Subscribe[T any](
 // Handle subscribes as Subscribe does, and answers the requests among the events with what handler
 // returns. An error reaches the requester as a [RemoteError]. For an event that was broadcast and
 // not requested, what handler returns is dropped. A request that wants another type of response
-// is refused without calling handler.
+// is refused with [ErrUnexpectedResponse], without calling handler.
 func Handle[Req, Resp any](
 	ctx context.Context, ep *Endpoint, handler func(context.Context, Event[Req]) (Resp, error),
 	opts ...SubscribeOption,
@@ -348,9 +352,11 @@ func WaitFor[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) 
 	return Event[T]{}, sub.Err()
 }
 
-// Reply answers a request that any subscription got. It fails with [ErrNotRequest] when to was
-// broadcast, and with [ErrUnexpectedResponse] when another type is wanted, or the request has been
-// answered already or is over.
+// Reply answers a request that any subscription got, at once or later and from any goroutine. It
+// fails with [ErrNotRequest] when to was broadcast, with [ErrUnexpectedResponse] when another type
+// is wanted, or the request has been answered already or is over, and with what is wrong, such as
+// [ErrTooLarge], when resp cannot be sent: the request then still waits. One who only observes, or
+// may not handle the event, gets [ErrUnexpectedResponse] or [ErrDenied]. Reply does not wait.
 func Reply[Req, Resp any](ctx context.Context, to Event[Req], resp Resp) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -381,7 +387,8 @@ func Fail[Req any](ctx context.Context, to Event[Req], err error) error {
 }
 
 // Forget ends what ep has retained of T under key, which is empty for Retain: subscriptions
-// WithRetained get an event with Gone set. To forget what is not there is no error.
+// WithRetained get an event with Gone set. To forget what is not there is no error. It fails when
+// ctx or the endpoint has ended, and with [ErrDenied] when the bus does not permit to broadcast T.
 func Forget[T any](ctx context.Context, ep *Endpoint, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
