@@ -46,5 +46,10 @@ const (
 // RemoteError is an error that the other side has said: a handler that failed, or a bus that
 // refused. [errors.As] finds it, which tells such errors from those that were found out here. It
 // unwraps to its Code, if it has one, or to [context.Canceled] or [context.DeadlineExceeded].
-// Message is the text of the error that was returned there, or its first 4 KiB.
+//
+//	type RemoteError struct {
+//		Endpoint string // who said it; "bus" is the bus
+//		Code     Code   // empty: it has none
+//		Message  string // the text of the error there, or its first 4 KiB
+//	}
 type RemoteError = fault.RemoteError

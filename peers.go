@@ -51,18 +51,30 @@ func (ep *Endpoint) WatchPeers(ctx context.Context) <-chan Peers {
 	return core.WatchPeers(ctx, ep.core, toPeers)
 }
 
-// State is what an endpoint knows of its link to the bus; one in the bus's process is connected
-// until it ends. Resumes counts the times that a broken connection was resumed, with nothing lost;
-// Restarts those that its session was lost and a new one begun, in which the bus knows again what
-// the endpoint subscribes to and retains. Lost counts the events that it had broadcast in a session
-// that was lost, of which the bus has not confirmed that they arrived; what it has missed itself
-// shows as a gap, see Event.Gap. Err says why it is not connected.
-type State = core.State
+// State is what an endpoint knows of its link to the bus. One in the bus's process is connected
+// until it ends.
+type State struct {
+	Connected bool
+
+	// Resumes counts the times that a broken connection was resumed, with nothing lost.
+	Resumes uint64
+	// Restarts counts the times that the session was lost and a new one begun, in which the bus
+	// knows again what the endpoint subscribes to and retains.
+	Restarts uint64
+	// Lost counts the events that the endpoint had broadcast in a session that was lost, of which
+	// the bus has not confirmed that they arrived. What it has missed itself shows as a gap, see
+	// Event.Gap.
+	Lost uint64
+
+	Err error // why it is not connected
+}
 
 // WatchState returns a channel of the state of the endpoint's link to the bus: the present one,
 // then the latest after each change. It closes after the endpoint has ended and that was told, or
 // when ctx ends. Whoever does not read holds nobody up.
-func (ep *Endpoint) WatchState(ctx context.Context) <-chan State { return ep.core.WatchState(ctx) }
+func (ep *Endpoint) WatchState(ctx context.Context) <-chan State {
+	return core.WatchState(ctx, ep.core, func(s core.State) State { return State(s) })
+}
 
 // Stat is what one endpoint has to do with one event type.
 type Stat struct {

@@ -37,12 +37,12 @@ func WatchPeers[V any](ctx context.Context, ep *Endpoint, convert func([]router.
 	return views
 }
 
-// WatchState returns a channel of states: the present one, then the latest after changes. It
-// closes after the last one, or when ctx ends.
-func (ep *Endpoint) WatchState(ctx context.Context) <-chan State {
-	states := make(chan State, 1)
+// WatchState returns a channel of states: the present one, then the latest after changes. convert
+// makes of a state what the channel carries. It closes after the last one, or when ctx ends.
+func WatchState[S any](ctx context.Context, ep *Endpoint, convert func(State) S) <-chan S {
+	states := make(chan S, 1)
 	state, changed := ep.look()
-	states <- state
+	states <- convert(state)
 	if ep.Err() != nil {
 		close(states)
 		return states
@@ -54,13 +54,13 @@ func (ep *Endpoint) WatchState(ctx context.Context) <-chan State {
 			case <-changed:
 			case <-ep.closing:
 				state, _ = ep.look()
-				replace(states, state)
+				replace(states, convert(state))
 				return
 			case <-ctx.Done():
 				return
 			}
 			state, changed = ep.look()
-			replace(states, state)
+			replace(states, convert(state))
 		}
 	})
 	return states
