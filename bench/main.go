@@ -1,0 +1,74 @@
+// Command bench does the same work on lahja, on its peers and on the bare conduit, in one run, and
+// writes what it has measured as one table and as charts.
+//
+// Each measurement is made by a process of its own, so that no system meets the heap, the timers
+// and the goroutines that another has left. Where work crosses processes, that process starts
+// further ones. The measurements of a case are interleaved: each round makes one of each system,
+// and ratios are taken within a round.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"time"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	if len(os.Args) == 3 {
+		switch os.Args[1] {
+		case "work":
+			return work(os.Args[2])
+		case "child":
+			return beChild(os.Args[2])
+		}
+	}
+	s := settings{}
+	flag.IntVar(&s.rounds, "rounds", 7, "how often each measurement is made")
+	flag.DurationVar(&s.target, "time", 300*time.Millisecond, "how long each measurement lasts")
+	out := flag.String("out", "", "the directory for the table and the charts; none: only print")
+	only := flag.String("run", "", "a regular expression: only cases whose name it matches")
+	flag.StringVar(&s.profile, "profile", "", "the directory for CPU profiles; none: no profiles")
+	small := flag.Bool("small", false, "everything once, small: it only has to work")
+	flag.Parse()
+	if *small {
+		s = settings{rounds: 1, target: 5 * time.Millisecond, small: true}
+	}
+	wanted, err := regexp.Compile(*only)
+	if err != nil {
+		return err
+	}
+	var chosen []*benchCase
+	for _, c := range cases(s.small) {
+		if wanted.MatchString(c.Name) {
+			chosen = append(chosen, c)
+		}
+	}
+	tables, err := s.measure(chosen)
+	if err != nil {
+		return err
+	}
+	return publish(os.Stdout, *out, tables, s)
+}
+
+// parse reads the JSON that one of our processes gives to another.
+func parse[T any](text string) (v T, err error) {
+	err = json.Unmarshal([]byte(text), &v)
+	return v, err
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
