@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"time"
 )
 
@@ -40,7 +41,7 @@ func runOneWay(j *job) (*result, error) {
 		return nil, err
 	}
 	next := uint64(1)
-	r, err := j.lasting(most(j.System), func(n int) (time.Duration, error) {
+	r, err := j.lasting(networks[j.System].limit(), func(n int) (time.Duration, error) {
 		if err := expect(s.children, next+uint64(n)-1); err != nil {
 			return 0, err
 		}
@@ -85,7 +86,7 @@ func runRelay(j *job) (*result, error) {
 		return nil, err
 	}
 	next := uint64(1)
-	r, err := j.lasting(most(j.System), func(n int) (time.Duration, error) {
+	r, err := j.lasting(networks[j.System].limit(), func(n int) (time.Duration, error) {
 		if err := expect(s.children[:1], next+uint64(n)-1); err != nil {
 			return 0, err
 		}
@@ -145,5 +146,10 @@ func runRequest(j *job) (*result, error) {
 	return r, s.end()
 }
 
-// most is how many messages a system may be sent at once, if its queues are limited.
-func most(system string) int { return 1 << 30 }
+// limit is how many messages may be on their way.
+func (n network) limit() int {
+	if n.most > 0 {
+		return n.most
+	}
+	return math.MaxInt32
+}

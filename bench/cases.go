@@ -24,6 +24,15 @@ func (c *benchCase) add(system, base string, j job) {
 	c.Rows = append(c.Rows, row{system, base, j})
 }
 
+// addPeers appends those who send messages.
+func (c *benchCase) addPeers(j job) {
+	c.add("NATS", "bare tcp", j)
+	for _, kind := range []string{"unix", "tcp"} {
+		c.add("mangos "+kind, "bare "+kind, j)
+		c.add("zmq4 "+kind, "bare "+kind, j)
+	}
+}
+
 // cases are all of them; small ones are for seeing that everything works.
 func cases(small bool) (all []*benchCase) {
 	pick := func(few, many []int) []int {
@@ -88,9 +97,7 @@ func oneWayCase(size int) *benchCase {
 		c.add("bare "+kind+" and channel", "", j)
 		c.add("lahja "+kind+" by Stream", "bare "+kind+" and channel", j)
 	}
-	for _, peer := range []string{"NATS"} {
-		c.add(peer, "bare tcp", j)
-	}
+	c.addPeers(j)
 	return c
 }
 
@@ -104,9 +111,7 @@ func relayCase(size int) *benchCase {
 		c.add("bare "+kind, "", j)
 		c.add("lahja "+kind, "bare "+kind, j)
 	}
-	for _, peer := range []string{"NATS"} {
-		c.add(peer, "bare tcp", j)
-	}
+	c.addPeers(j)
 	return c
 }
 
@@ -121,8 +126,11 @@ func requestCase(atOnce int) *benchCase {
 		c.add("bare "+kind, "", j)
 		c.add("lahja "+kind, "bare "+kind, j)
 	}
-	for _, peer := range []string{"NATS"} {
+	for _, peer := range []string{"NATS", "net/rpc", "gRPC"} {
 		c.add(peer, "bare tcp", j)
+	}
+	for _, kind := range []string{"unix", "tcp"} {
+		c.add("mangos "+kind, "bare "+kind, j)
 	}
 	return c
 }
@@ -137,8 +145,6 @@ func fanCase(n int) *benchCase {
 		c.add("bare "+kind, "", j)
 		c.add("lahja "+kind, "bare "+kind, j)
 	}
-	for _, peer := range []string{"NATS"} {
-		c.add(peer, "bare tcp", j)
-	}
+	c.addPeers(j)
 	return c
 }

@@ -31,6 +31,8 @@ type host struct {
 	// start starts the child of that number, and returns a function that waits for its end; nil:
 	// as usual.
 	start func(cmd *exec.Cmd, number int) (wait func() error, err error)
+	// meet is told where a child is, if that listens; nil: nobody needs to know.
+	meet func(place string) error
 }
 
 // role is what a child is there for.
@@ -57,6 +59,7 @@ type network struct {
 	host   func(*job) (*host, error)
 	join   func(*task) (*party, error)
 	direct bool // from child to child it needs nobody in between
+	most   int  // as many messages may be on their way; 0: no limit
 }
 
 // networks are the systems by name.
@@ -243,6 +246,11 @@ func (s *stage) hire(j *job, r role, n int, place string) error {
 			return fmt.Errorf("%s: child %d: %w", j.System, i, err)
 		}
 		s.children = append(s.children, c)
+		if s.meet != nil {
+			if err := s.meet(c.place); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
