@@ -12,7 +12,7 @@ SOAK = Lossless|Bounded|Stalled|Isolated|BothPush|Stopped|HundredEnd|ExitLoses|S
 # The packages whose tests know rapid's flags.
 RAPID = $(sort $(dir $(shell grep -rl --include='*_test.go' pgregory.net/rapid .)))
 
-.PHONY: help fmt lint test race property soak cover examples ci
+.PHONY: help fmt lint test race property soak bench bench-smoke cover examples ci
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "%-12s%s\n", $$1, $$2}'
@@ -51,4 +51,10 @@ examples: ## run the examples for a few seconds each
 	$(GO) run ./examples/plugin
 	$(GO) run ./examples/swap
 
-ci: lint $(RACE) ## what has to pass before a change lands
+bench: ## measure beside the peers, for some minutes; writes docs/bench
+	cd bench && $(GO) run . -out ../docs/bench
+
+bench-smoke: ## see that each measurement of bench works, in seconds
+	cd bench && $(GO) vet ./... && $(GO) test ./... && $(GO) run . -small >/dev/null
+
+ci: lint $(RACE) bench-smoke ## what has to pass before a change lands

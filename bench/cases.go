@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // row is one system at some work.
 type row struct {
@@ -16,7 +19,12 @@ type benchCase struct {
 	Rate  bool // ratios are of rates, and more is better; otherwise of times, bytes or the like
 	Unit  string
 	Rows  []row
+
+	from, figure string // it is another figure of what that case has measured; empty: of none
 }
+
+// inBytes is the unit of what is no time.
+const inBytes = "byte"
 
 // add appends a row of which the job's system is the label.
 func (c *benchCase) add(system, base string, j job) {
@@ -53,7 +61,7 @@ func cases(small bool) (all []*benchCase) {
 	for _, n := range pick([]int{3}, []int{3, 10}) {
 		all = append(all, fanCase(n))
 	}
-	return all
+	return slices.Concat(all, growthCases(small), ownCases(small))
 }
 
 func localCase(n int) *benchCase {

@@ -20,6 +20,7 @@ type job struct {
 	AtOnce   int    // requests
 	Events   int    // a fixed number of them; 0: as many as Target allows
 	Throttle time.Duration
+	Metric   string        // which of several figures
 	Target   time.Duration // how long it is to last
 	Profile  string        // file for a CPU profile of the parent; empty: none
 }
@@ -37,6 +38,10 @@ var kinds = map[string]func(*job) (*result, error){
 	"oneway":  runOneWay,
 	"relay":   runRelay,
 	"request": runRequest,
+	"crowd":   runCrowd,
+	"far":     runFarCrowd,
+	"subs":    runSubscriptions,
+	"own":     runOwn,
 }
 
 // work is a process that does one job.
@@ -83,7 +88,7 @@ func (j *job) lasting(most int, run func(n int) (time.Duration, error)) (*result
 		most = min(most, max(1, maxBytes/(j.Size*max(1, j.Count))))
 	}
 	n := min(16, most)
-	for {
+	for j.Events == 0 {
 		took, err := run(n)
 		if err != nil {
 			return nil, err
@@ -93,6 +98,9 @@ func (j *job) lasting(most int, run func(n int) (time.Duration, error)) (*result
 			break
 		}
 		n = min(most, 4*n)
+	}
+	if j.Events > 0 {
+		n = j.Events
 	}
 	var took time.Duration
 	err := j.profiled(func() (err error) {

@@ -39,7 +39,7 @@ func lahjaHost(kind string) func(*job) (*host, error) {
 		if err != nil {
 			return nil, err
 		}
-		h := &host{party: lahjaParty(ep)}
+		h := &host{party: lahjaParty(ep), endpoint: ep}
 		h.close = bus.Close
 		if kind == "pipe" {
 			h.start = func(cmd *exec.Cmd, _ int) (func() error, error) {
@@ -79,6 +79,9 @@ func lahjaParty(ep *lahja.Endpoint) party {
 
 func lahjaJoin(kind string, stream bool) func(*task) (*party, error) {
 	return func(t *task) (*party, error) {
+		if t.Role == crowding {
+			return joinCrowd(kind, t)
+		}
 		ctx := context.Background()
 		name := fmt.Sprint("child", t.Number)
 		ep, err := lahja.Connect(ctx, name, lahjaTransport(kind, t.Place))

@@ -32,6 +32,9 @@ func run() error {
 			return beChild(os.Args[2])
 		}
 	}
+	if len(os.Args) > 1 && os.Args[1] == "own" {
+		return ownMain(os.Args[2:])
+	}
 	s := settings{}
 	flag.IntVar(&s.rounds, "rounds", 7, "how often each measurement is made")
 	flag.DurationVar(&s.target, "time", 300*time.Millisecond, "how long each measurement lasts")

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"slices"
 	"time"
 )
 
@@ -33,25 +32,55 @@ const tooLong = 2 * time.Minute
 // next to each other and in random order.
 func (s *settings) measure(all []*benchCase) ([]*table, error) {
 	tables := make([]*table, len(all))
+	measured := map[string]*table{}
 	for i, c := range all {
 		tables[i] = &table{c, map[string][]*result{}}
+		measured[c.Name] = tables[i]
 	}
 	for round := range s.rounds {
 		for _, t := range tables {
-			start := time.Now()
-			for _, i := range rand.Perm(len(t.Rows)) {
-				r := &t.Rows[i]
-				res, err := s.once(t.Name, r)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %s: %w", t.Name, r.Label, err)
-				}
-				t.results[r.Label] = append(t.results[r.Label], res)
+			if t.from != "" {
+				t.derive(measured[t.from])
+				continue
 			}
-			fmt.Fprintf(os.Stderr, "round %d of %d: %-16s %.1fs\n",
+			start := time.Now()
+			if err := s.round(t); err != nil {
+				return nil, err
+			}
+			fmt.Fprintf(os.Stderr, "round %d of %d: %-20s %.1fs\n",
 				round+1, s.rounds, t.Name, time.Since(start).Seconds())
 		}
 	}
 	return tables, nil
+}
+
+// round measures each row of t. What fails is told, and if it only has to work, fails all.
+func (s *settings) round(t *table) error {
+	for _, i := range rand.Perm(len(t.Rows)) {
+		r := &t.Rows[i]
+		res, err := s.once(t.Name, r)
+		if err != nil {
+			err = fmt.Errorf("%s: %s: %w", t.Name, r.Label, err)
+			if s.small {
+				return err
+			}
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			res = &result{} // has no value
+		}
+		t.results[r.Label] = append(t.results[r.Label], res)
+	}
+	return nil
+}
+
+// derive takes another figure of what was measured in the last round.
+func (t *table) derive(measured *table) {
+	if measured == nil {
+		return // it was not chosen
+	}
+	for label, results := range measured.results {
+		value := results[len(results)-1].Extra[t.figure]
+		t.results[label] = append(t.results[label], &result{Value: value})
+	}
 }
 
 // once makes one measurement, in a process of its own.
@@ -79,36 +108,4 @@ func (s *settings) once(name string, r *row) (*result, error) {
 	}
 	res, err := parse[result](out.String())
 	return &res, err
-}
-
-// figures are what is told of several numbers.
-type figures struct{ median, low, high float64 }
-
-func figuresOf(values []float64) figures {
-	v := slices.Sorted(slices.Values(values))
-	return figures{v[len(v)/2], v[0], v[len(v)-1]}
-}
-
-func (t *table) values(label string) (v []float64) {
-	for _, r := range t.results[label] {
-		v = append(v, r.Value)
-	}
-	return v
-}
-
-// ratio compares a row with another, round by round.
-func (t *table) ratio(label, base string) figures {
-	return ratio(t.values(label), t.values(base), t.Rate)
-}
-
-// ratio divides times, or rates, which are the other way round.
-func ratio(a, b []float64, rate bool) figures {
-	ratios := make([]float64, min(len(a), len(b)))
-	for i := range ratios {
-		ratios[i] = a[i] / b[i]
-		if rate {
-			ratios[i] = b[i] / a[i]
-		}
-	}
-	return figuresOf(ratios)
 }

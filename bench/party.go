@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lahja-go/lahja"
 )
 
 // party is what a process can do as a part of a system. What is nil it cannot.
@@ -22,7 +24,8 @@ type party struct {
 	flush func() error         // after the last
 	call  func(*Message) (Message, error)
 
-	close func() error
+	expect func(last uint64) // is told what will come; nil: the sink knows all
+	close  func() error
 }
 
 // host is the party of the process that starts the others.
@@ -33,6 +36,8 @@ type host struct {
 	start func(cmd *exec.Cmd, number int) (wait func() error, err error)
 	// meet is told where a child is, if that listens; nil: nobody needs to know.
 	meet func(place string) error
+
+	endpoint *lahja.Endpoint // of lahja
 }
 
 // role is what a child is there for.
@@ -40,8 +45,11 @@ type role string
 
 const (
 	receiving role = "receive"
-	sending   role = "send"   // to a child that receives
-	answering role = "answer" // requests
+	sending   role = "send"    // to a child that receives
+	answering role = "answer"  // requests
+	crowding  role = "crowd"   // many endpoints
+	consuming role = "consume" // in lahja\'s own benchmark
+	driving   role = "drive"
 )
 
 // task is what a child is told.
@@ -185,6 +193,9 @@ func obey(t *task, p *party, words []string) error {
 		fmt.Println("settled")
 	case "expect": // messages up to that number
 		t.sink.target.Store(number(1))
+		if p.expect != nil {
+			p.expect(number(1))
+		}
 		fmt.Println("expecting")
 		go func() {
 			if err := <-t.sink.reached; err != nil {

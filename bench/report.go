@@ -1,63 +1,120 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"time"
 )
 
-// publish writes the table.
+// publish writes the table to w or, with a directory, the table and the charts there.
 func publish(w io.Writer, dir string, tables []*table, s settings) error {
-	return writeTable(w, tables)
+	text := report(tables, s)
+	if dir == "" {
+		_, err := io.WriteString(w, text)
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "table.md"), []byte(text), 0o644); err != nil {
+		return err
+	}
+	raw, err := json.MarshalIndent(rawOf(tables), "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(raw, '\n'), 0o644); err != nil {
+		return err
+	}
+	return writeCharts(dir, tables)
 }
 
-// writeTable writes the one table of all that was measured.
-func writeTable(w io.Writer, tables []*table) error {
-	var b strings.Builder
-	b.WriteString("| work | system | median | against | ratio | lowest to highest |\n")
-	b.WriteString("| --- | --- | ---: | --- | ---: | ---: |\n")
+// rawOf is what each row has measured, round by round.
+func rawOf(tables []*table) map[string]map[string][]float64 {
+	raw := map[string]map[string][]float64{}
 	for _, t := range tables {
+		raw[t.Name] = map[string][]float64{}
 		for _, r := range t.Rows {
-			v := figuresOf(t.values(r.Label))
-			fmt.Fprintf(&b, "| %s | %s | %s", t.Title, r.Label, t.amount(v.median))
-			if r.Base == "" {
-				b.WriteString(" | | | |\n")
-				continue
-			}
-			f := t.ratio(r.Label, r.Base)
-			fmt.Fprintf(&b, " | %s | %s | %s to %s |\n",
-				r.Base, number(f.median), number(f.low), number(f.high))
+			raw[t.Name][r.Label] = t.values(r.Label)
 		}
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return raw
 }
 
-// amount writes a value of t: a time for each of its units.
-func (t *table) amount(v float64) string {
-	d := time.Duration(v)
-	switch {
-	case d < time.Microsecond:
-		return fmt.Sprintf("%.0f ns", v)
-	case d < 100*time.Microsecond:
-		return fmt.Sprintf("%.2f µs", v/1e3)
-	case d < time.Millisecond:
-		return fmt.Sprintf("%.0f µs", v/1e3)
+// report is all that was measured, as text.
+func report(tables []*table, s settings) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# What was measured\n\nWritten by `make bench`. %s, %s/%s, %d processors%s; "+
+		"%d rounds, each measurement %v.\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH,
+		runtime.NumCPU(), processor(), s.rounds, s.target)
+	b.WriteString("Of each row the median of all rounds is given, for each event, request or the " +
+		"like, and the ratio to another row of the same rounds: of rates where more is better, " +
+		"otherwise of times. Only the ratios mean something elsewhere than on this machine.\n\n")
+	writeGoals(&b, tables)
+	b.WriteString("\n## All rows\n\n| work | system | median | ratio of | to | ratio | spread |\n" +
+		"| --- | --- | ---: | --- | --- | ---: | --- |\n")
+	for _, t := range tables {
+		t.write(&b)
 	}
-	return fmt.Sprintf("%.2f ms", v/1e6)
+	return b.String()
 }
 
-// number writes a ratio.
-func number(f float64) string {
+func (t *table) write(b *strings.Builder) {
+	of := "times"
 	switch {
-	case f < 0.1:
-		return fmt.Sprintf("%.3f", f)
-	case f < 10:
-		return fmt.Sprintf("%.2f", f)
+	case t.Unit == inBytes:
+		of = "bytes"
+	case t.Rate:
+		of = "rates"
 	}
-	return fmt.Sprintf("%.0f", f)
+	for _, r := range t.Rows {
+		v := figuresOf(t.values(r.Label))
+		fmt.Fprintf(b, "| %s | %s | %s |", t.Title, r.Label, t.amount(v.median))
+		if r.Base == "" {
+			b.WriteString(" | | | |\n")
+			continue
+		}
+		f := ratio(t.values(r.Label), t.values(r.Base), t.Rate)
+		fmt.Fprintf(b, " %s | %s | %v | %s |\n", of, r.Base, f, f.spread())
+	}
+}
+
+func writeGoals(b *strings.Builder, tables []*table) {
+	named := map[string]*table{}
+	for _, t := range tables {
+		named[t.Name] = t
+	}
+	b.WriteString("## Goals\n\n| work | goal | measured | spread | reached |\n" +
+		"| --- | --- | ---: | --- | --- |\n")
+	for _, g := range goals() {
+		f, ok, known := g.reached(named)
+		if !known {
+			continue
+		}
+		measured, spread, limit := f.String(), f.spread(), g.text()
+		if g.figure {
+			kib := func(v float64) string { return fmt.Sprintf("%.1f KiB", v/1024) }
+			measured, limit = kib(f.median), "at most "+kib(g.limit)
+			spread = kib(f.low) + " to " + kib(f.high)
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", g.what, limit, measured, spread,
+			map[bool]string{true: "yes", false: "no"}[ok])
+	}
+}
+
+// processor names the processor, where the system tells.
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+			return ", " + strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 // profileName is the file for a profile of a row.
