@@ -47,6 +47,11 @@ var roles = map[string]func(ctx context.Context, ep *lahja.Endpoint) error{
 	"toils":  toils,
 	"keeps":  keeps,
 	"victim": victim,
+
+	"tallies": tallies,
+	"streams": streams,
+	"throws":  throws,
+	"echoes":  echoes,
 }
 
 // TestParityProcess is no test: it is what the other processes run.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
@@ -160,6 +161,10 @@ func beChild(text string) error {
 	if err != nil {
 		return err
 	}
+	stop, err := t.profileChild()
+	if err != nil {
+		return err
+	}
 	fmt.Println("ready", p.place)
 	if t.Role == receiving {
 		go func() {
@@ -174,10 +179,24 @@ func beChild(text string) error {
 			return err
 		}
 	}
+	stop()
 	if p.close == nil {
 		return nil
 	}
 	return p.close()
+}
+
+// profileChild profiles the whole life of a child, if the job says so.
+func (t *task) profileChild() (stop func(), err error) {
+	if t.Profile == "" {
+		return func() {}, nil
+	}
+	name := strings.TrimSuffix(t.Profile, ".pprof")
+	file, err := os.Create(fmt.Sprintf("%s-%s%d.pprof", name, t.Role, t.Number))
+	if err != nil {
+		return nil, err
+	}
+	return pprof.StopCPUProfile, pprof.StartCPUProfile(file)
 }
 
 // obey does what a line says.
