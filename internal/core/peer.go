@@ -154,17 +154,24 @@ func (p *peer) Frame(f wire.Frame) error {
 			known, err = p.fromEndpoint(f)
 		}
 	}
-	var forbidden breach
 	switch {
-	case errors.As(err, &forbidden):
-		return &session.ProtocolError{Reason: err.Error(), Code: fault.Denied}
 	case err != nil:
-		return &session.ProtocolError{Reason: err.Error()}
+		return mistake(err)
 	case !known && !f.Type.Ignorable():
 		return &session.ProtocolError{Reason: fmt.Sprintf("a frame of type %#02x, which has no "+
 			"meaning here", uint8(f.Type))}
 	}
 	return nil
+}
+
+// mistake is err as the link ends with it. It is apart from Frame because what errors.As fills lives
+// on the heap, and would for each frame.
+func mistake(err error) error {
+	var forbidden breach
+	if errors.As(err, &forbidden) {
+		return &session.ProtocolError{Reason: err.Error(), Code: fault.Denied}
+	}
+	return &session.ProtocolError{Reason: err.Error()}
 }
 
 // both handles the frames that either side may send.
