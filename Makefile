@@ -54,7 +54,8 @@ examples: ## run the examples for a few seconds each
 bench: ## measure beside the peers, for some minutes; writes docs/bench
 	cd bench && $(GO) run . -out ../docs/bench
 
-bench-smoke: ## see that each measurement of bench works, in seconds
+bench-smoke: ## count allocations, and see that each benchmark works, in seconds
+	$(GO) test -run Allocs -bench . -benchtime 1x . >/dev/null
 	cd bench && $(GO) vet ./... && $(GO) test ./... && $(GO) run . -small >/dev/null
 
 ci: lint $(RACE) bench-smoke ## what has to pass before a change lands

@@ -1,0 +1,5 @@
+//go:build !race
+
+package lahja_test
+
+const raceDetector = false
