@@ -40,6 +40,7 @@ func runOneWay(j *job) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
+	j.spent = s.spent
 	next := uint64(1)
 	r, err := j.lasting(networks[j.System].limit(), func(n int) (time.Duration, error) {
 		if err := expect(s.children, next+uint64(n)-1); err != nil {
@@ -85,6 +86,7 @@ func runRelay(j *job) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
+	j.spent = s.spent
 	next := uint64(1)
 	r, err := j.lasting(networks[j.System].limit(), func(n int) (time.Duration, error) {
 		if err := expect(s.children[:1], next+uint64(n)-1); err != nil {
@@ -121,6 +123,7 @@ func runRequest(j *job) (*result, error) {
 	if err := s.settle(); err != nil {
 		return nil, err
 	}
+	j.spent = s.spent
 	var times []time.Duration
 	r, err := j.lasting(1<<30, func(n int) (time.Duration, error) {
 		start := time.Now()
@@ -139,7 +142,7 @@ func runRequest(j *job) (*result, error) {
 		return nil, err
 	}
 	p50, p99 := times[len(times)/2], times[len(times)*99/100]
-	r.Extra = map[string]float64{"p50": float64(p50), "p99": float64(p99)}
+	r.Extra["p50"], r.Extra["p99"] = float64(p50), float64(p99)
 	if j.AtOnce == 1 {
 		r.Value = float64(p50)
 	}

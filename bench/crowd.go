@@ -85,7 +85,7 @@ func (c *crowd) await() error {
 // others adds the other figures of a crowd to r, for each of its endpoints.
 func (j *job) others(r *result, attach time.Duration, bytes int64) {
 	n := float64(j.Count)
-	r.Extra = map[string]float64{"attach": float64(attach) / n, "bytes": float64(bytes) / n}
+	r.Extra["attach"], r.Extra["bytes"] = float64(attach)/n, float64(bytes)/n
 }
 
 // runCrowd is a crowd within the process.

@@ -28,6 +28,14 @@ func (t *table) values(label string) (v []float64) {
 	return v
 }
 
+// spent is the processor time of a row, in all processes, round by round; 0: it is not known.
+func (t *table) spent(label string) (v []float64) {
+	for _, r := range t.results[label] {
+		v = append(v, r.Extra["cpu"])
+	}
+	return v
+}
+
 // ratio compares times round by round, or rates, which are the other way round.
 func ratio(a, b []float64, rate bool) figures {
 	var ratios []float64
@@ -48,9 +56,22 @@ func (t *table) amount(v float64) string {
 	if t.Unit == inBytes {
 		return fmt.Sprintf("%.1f KiB", v/1024)
 	}
-	switch d := time.Duration(v); {
-	case v == 0:
+	if v == 0 {
 		return "failed"
+	}
+	return duration(v)
+}
+
+// duration writes a time; none: it is not known.
+func (f figures) duration() string {
+	if f.none() {
+		return ""
+	}
+	return duration(f.median)
+}
+
+func duration(v float64) string {
+	switch d := time.Duration(v); {
 	case d < time.Microsecond:
 		return fmt.Sprintf("%.0f ns", v)
 	case d < 100*time.Microsecond:

@@ -23,6 +23,8 @@ type job struct {
 	Metric   string        // which of several figures
 	Target   time.Duration // how long it is to last
 	Profile  string        // file for a CPU profile of the parent; empty: none
+
+	spent func() (time.Duration, error) // processor time of all processes; nil: of this one
 }
 
 // result is what a job has measured.
@@ -102,15 +104,26 @@ func (j *job) lasting(most int, run func(n int) (time.Duration, error)) (*result
 	if j.Events > 0 {
 		n = j.Events
 	}
+	if j.spent == nil {
+		j.spent = func() (time.Duration, error) { return processorTime(), nil }
+	}
+	before, err := j.spent()
+	if err != nil {
+		return nil, err
+	}
 	var took time.Duration
-	err := j.profiled(func() (err error) {
+	err = j.profiled(func() (err error) {
 		took, err = run(n)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &result{Value: float64(took) / float64(n), Ops: n}, nil
+	after, err := j.spent()
+	ops := float64(n)
+	return &result{
+		Value: float64(took) / ops, Ops: n, Extra: map[string]float64{"cpu": float64(after-before) / ops},
+	}, err
 }
 
 // together runs f as often as the job says at once, n times in all, and returns how long each took.

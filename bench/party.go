@@ -210,6 +210,8 @@ func obey(t *task, p *party, words []string) error {
 			}
 		}
 		fmt.Println("settled")
+	case "cpu":
+		fmt.Println("cpu", int64(processorTime()))
 	case "expect": // messages up to that number
 		t.sink.target.Store(number(1))
 		if p.expect != nil {
@@ -300,7 +302,27 @@ func (s *stage) settle() error {
 	return nil
 }
 
-// probe has send send until each of the children has got something.
+// spent is the processor time of this process and its children so far.
+func (s *stage) spent() (time.Duration, error) {
+	all := processorTime()
+	for _, c := range s.children {
+		if err := c.tell("cpu"); err != nil {
+			return 0, err
+		}
+		text, err := c.await("cpu")
+		if err != nil {
+			return 0, err
+		}
+		one, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		all += time.Duration(one)
+	}
+	return all, nil
+}
+
+// probeAll has send send until each of the children has got something.
 func probeAll(children []*child, send func() error) error {
 	all := make(chan error, 1)
 	go func() {

@@ -53,10 +53,12 @@ func report(tables []*table, s settings) string {
 		runtime.NumCPU(), processor(), s.rounds, s.target)
 	b.WriteString("Of each row the median of all rounds is given, for each event, request or the " +
 		"like, and the ratio to another row of the same rounds: of rates where more is better, " +
-		"otherwise of times. Only the ratios mean something elsewhere than on this machine.\n\n")
+		"otherwise of times. CPU is the processor time of all processes together, which other load on " +
+		"the machine changes least. Only the ratios mean something elsewhere than on this " +
+		"machine.\n\n")
 	writeGoals(&b, tables)
-	b.WriteString("\n## All rows\n\n| work | system | median | ratio of | to | ratio | spread |\n" +
-		"| --- | --- | ---: | --- | --- | ---: | --- |\n")
+	b.WriteString("\n## All rows\n\n| work | system | median | CPU | ratio of | to | ratio | spread | " +
+		"CPU ratio |\n| --- | --- | ---: | ---: | --- | --- | ---: | --- | ---: |\n")
 	for _, t := range tables {
 		t.write(&b)
 	}
@@ -73,13 +75,18 @@ func (t *table) write(b *strings.Builder) {
 	}
 	for _, r := range t.Rows {
 		v := figuresOf(t.values(r.Label))
-		fmt.Fprintf(b, "| %s | %s | %s |", t.Title, r.Label, t.amount(v.median))
+		cpu := figuresOf(t.spent(r.Label))
+		fmt.Fprintf(b, "| %s | %s | %s | %s |", t.Title, r.Label, t.amount(v.median), cpu.duration())
 		if r.Base == "" {
-			b.WriteString(" | | | |\n")
+			b.WriteString(" | | | | |\n")
 			continue
 		}
 		f := ratio(t.values(r.Label), t.values(r.Base), t.Rate)
-		fmt.Fprintf(b, " %s | %s | %v | %s |\n", of, r.Base, f, f.spread())
+		fmt.Fprintf(b, " %s | %s | %v | %s |", of, r.Base, f, f.spread())
+		if f = ratio(t.spent(r.Label), t.spent(r.Base), false); !f.none() {
+			fmt.Fprintf(b, " %v", f)
+		}
+		b.WriteString(" |\n")
 	}
 }
 
