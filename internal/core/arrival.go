@@ -1,0 +1,217 @@
+package core
+
+import (
+	"bytes"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/lahja-go/lahja/internal/router"
+	"github.com/lahja-go/lahja/internal/window"
+	"github.com/lahja-go/lahja/internal/wire"
+)
+
+// inlet is through which a peer publishes one event type.
+type inlet struct {
+	peer    atomic.Pointer[peer] // nil: it has ended
+	number  uint64               // of the event's name, given by the peer
+	topic   *Topic
+	account *window.Account // nil: the peer is the bus, whose windows are not ours
+	allowed action          // with events of the topic
+	told    bool            // its window is not among those that have to be; guarded by peer.mu
+
+	broadcast atomic.Uint64 // events that came through it
+	heldSince atomic.Int64  // since when its publisher says that it waits, in Unix nanoseconds
+	waited    atomic.Int64  // how long it has waited before that, in nanoseconds
+}
+
+// Settle implements [window.Settler].
+func (in *inlet) Settle(f *window.Flight) {
+	if in.account != nil {
+		in.account.Release(f.Size)
+	}
+	if p := in.peer.Load(); p != nil {
+		p.link.Took(f)
+	}
+}
+
+// tell sees to it that the peer is told its window.
+func (in *inlet) tell() {
+	p := in.peer.Load()
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	if in.told {
+		in.told = false
+		p.granted = append(p.granted, in)
+	}
+	p.mu.Unlock()
+	p.link.Poke()
+}
+
+// inlet returns the one for a number that the peer uses for an event's name.
+func (p *peer) inlet(number uint64) (*inlet, error) {
+	if in := p.inlets[number]; in != nil {
+		return in, nil
+	}
+	name, known := p.names[number]
+	if !known {
+		return nil, fmt.Errorf("an event with the number %d, which has no name", number)
+	}
+	t, err := p.use(name)
+	if err != nil {
+		return nil, err
+	}
+	in := &inlet{number: number, topic: t, allowed: p.grants.of(name), told: true}
+	in.peer.Store(p)
+	if p.party != nil {
+		in.account = t.Pool.OpenRemote(in.tell)
+		p.mu.Lock()
+		p.published = append(p.published, in)
+		p.mu.Unlock()
+	}
+	p.inlets[number] = in
+	return in, nil
+}
+
+// onlyUp and onlyDown are the flags that mean something in one direction alone.
+const (
+	onlyUp    = wire.FlagTo | wire.FlagExcept | wire.FlagGather | wire.FlagRetain
+	onlyDown  = wire.FlagOrigin | wire.FlagTarget | wire.FlagMissed | wire.FlagRetained | wire.FlagGone
+	eitherWay = wire.FlagPrompt | wire.FlagRequest | wire.FlagKey
+)
+
+// event delivers an event of the peer.
+func (p *peer) event(body []byte) error {
+	var e wire.Event
+	if err := wire.ParseEvent(body, &e); err != nil {
+		return err
+	}
+	in, err := p.inlet(e.Name)
+	if err != nil {
+		return err
+	}
+	d := &p.delivery
+	*d = Delivery{Topic: in.topic, Key: e.Key, Missed: e.Missed}
+	defer func() { p.delivery = Delivery{} }()
+	if p.party == nil {
+		err = p.originOf(&e, d)
+	} else {
+		err = p.admit(&e, d, in)
+	}
+	if err != nil {
+		return err
+	}
+	size := int64(len(e.Payload)) + window.Overhead
+	owner := window.Settler(in)
+	if e.Flags&wire.FlagTarget != 0 {
+		owner = (*addressed)(in)
+		p.addressing.Lock()
+		defer p.addressing.Unlock()
+	}
+	d.Flight = window.NewFlight(owner, size, e.Slot, e.Flags&wire.FlagPrompt != 0)
+	if e.Flags&wire.FlagRequest != 0 {
+		if d.Call, err = p.request(&e); err != nil {
+			d.Flight.Drop()
+			return err
+		}
+		if d.Call == nil {
+			d.Flight.Drop()
+			return nil
+		}
+	}
+	if e.Flags&wire.FlagRetain != 0 {
+		err = p.retain(&e, d, size)
+	} else {
+		p.route(&e, d, size)
+	}
+	d.Flight.Drop()
+	if d.Call != nil {
+		d.Call.Routed()
+	}
+	return err
+}
+
+// route hands an event to everyone who gets it. The payload is copied only if it has to wait.
+func (p *peer) route(e *wire.Event, d *Delivery, size int64) {
+	if e.Flags&wire.FlagTarget != 0 {
+		p.target(e, d)
+		return
+	}
+	r := d.Topic.Route()
+	for _, g := range r.Groups {
+		g.Kind.Deliver(g.Subs, e.Payload, d)
+	}
+	r.forward(e.Payload, d, p)
+	if len(r.posts) > 0 {
+		r.offer(encoded(bytes.Clone(e.Payload)), size, d, p)
+	}
+}
+
+// target hands an event to the one subscription that it is for.
+func (p *peer) target(e *wire.Event, d *Delivery) {
+	p.node.mu.Lock()
+	entry := p.node.table.Sub(p.node.self, e.Target)
+	p.node.mu.Unlock()
+	if entry == nil || p.leaving {
+		d.Flight.Meet(window.Returned) // it has ended meanwhile
+		return
+	}
+	d.fromBus = false
+	s := entry.Ref.(*Sub)
+	if e.Flags&wire.FlagGone != 0 {
+		s.Spec.Kind.Gone([]*Sub{s}, d)
+	} else {
+		s.Spec.Kind.Deliver([]*Sub{s}, e.Payload, d)
+	}
+}
+
+// retain keeps an event of an endpoint and hands it to everyone who gets it.
+func (p *peer) retain(e *wire.Event, d *Delivery, size int64) error {
+	k := &d.Topic.kept
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.fitsLocked(d, size); err != nil {
+		return err
+	}
+	k.putLocked(d, encoded(bytes.Clone(e.Payload)), size)
+	p.route(e, d, size)
+	return nil
+}
+
+// originOf checks an event of the bus.
+func (p *peer) originOf(e *wire.Event, d *Delivery) error {
+	if e.Flags&^(onlyDown|eitherWay) != 0 || e.Flags&wire.FlagOrigin == 0 {
+		return fmt.Errorf("an event of the bus with the flags %#x", uint64(e.Flags))
+	}
+	origin, known := p.names[e.Origin]
+	if !known {
+		return fmt.Errorf("an event of an origin with the number %d, which has no name", e.Origin)
+	}
+	d.Origin, d.fromBus = origin, true
+	return nil
+}
+
+// admit checks an event of an endpoint, and counts it.
+func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet) error {
+	if e.Flags&^(onlyUp|eitherWay) != 0 ||
+		e.Flags&wire.FlagRequest != 0 && e.Flags&(wire.FlagRetain|wire.FlagKey) != 0 ||
+		e.Flags&wire.FlagGather != 0 && e.Flags&wire.FlagRequest == 0 {
+		return fmt.Errorf("an event of an endpoint with the flags %#x", uint64(e.Flags))
+	}
+	needed := broadcasting
+	if e.Flags&wire.FlagRequest != 0 {
+		needed = requesting
+	}
+	if in.allowed&needed == 0 {
+		return p.forbid(needed, in.topic.Name)
+	}
+	in.broadcast.Add(1)
+	d.Origin, d.originID = p.party.Name, p.party.ID
+	d.Filter = router.Filter{HasTo: e.Flags&wire.FlagTo != 0, To: e.To, Except: e.Except}
+	if size := int64(len(e.Payload)) + window.Overhead; !in.account.Arrived(size) {
+		in.account.Release(size)
+		return fmt.Errorf("more of %s than the window allows", in.topic.Name)
+	}
+	return nil
+}

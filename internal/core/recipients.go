@@ -1,0 +1,231 @@
+package core
+
+import (
+	"context"
+	"errors"
+
+	"github.com/lahja-go/lahja/internal/fault"
+)
+
+// none says that a link had no recipient at all.
+func (c *Call) none(party any) {
+	c.mu.Lock()
+	if _, counts := c.left[party]; counts {
+		c.asked--
+	}
+	c.mu.Unlock()
+	c.gone(party, nil)
+}
+
+// add makes a link a recipient; false: the call is over already.
+func (c *Call) add(p *peer) bool {
+	c.mu.Lock()
+	if c.over.Load() {
+		c.mu.Unlock()
+		return false
+	}
+	c.asked++
+	c.left[p] = nil
+	c.mu.Unlock()
+	if p.hasLeft() { // perhaps too early for the call to be told
+		c.gone(p, nil)
+	}
+	return true
+}
+
+// retract undoes add, for a link that has not taken the request.
+func (c *Call) retract(p *peer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked--
+	delete(c.left, p)
+	c.cut = nil
+}
+
+// addParcel makes an event that waits for a member a recipient, until a member takes its place.
+func (c *Call) addParcel(p *parcel) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over.Load() {
+		c.asked++
+		c.left[p] = nil
+	}
+}
+
+// assign gives the recipient p a number by which its link knows the call; false: it is over.
+func (c *Call) assign(p *parcel, to *peer) (id uint64, ok bool) {
+	c.node.mu.Lock()
+	id = c.node.nextLocked()
+	p.holder = to
+	c.node.calls[id] = counterpart{c, p}
+	c.node.mu.Unlock()
+	c.mu.Lock()
+	_, counts := c.left[p]
+	over := !counts || c.over.Load()
+	if !over {
+		p.id = id
+	}
+	c.mu.Unlock()
+	if !over && to.hasLeft() { // perhaps too early for the call to be told
+		if p.post.group == "" {
+			c.gone(p, fault.ResponderGone)
+		}
+		over = true
+	}
+	if over {
+		c.node.forget(id)
+	}
+	return id, !over
+}
+
+// replace makes a parcel a recipient in the place of one that was returned; false: the call is over.
+func (c *Call) replace(old, again *parcel) bool {
+	c.mu.Lock()
+	over, id := c.over.Load(), old.id
+	if !over {
+		delete(c.left, old)
+		c.left[again] = nil
+	}
+	c.mu.Unlock()
+	if id != 0 {
+		c.node.forget(id)
+	}
+	return !over
+}
+
+// inbound makes the endpoint of s a recipient, unless it only observes, and returns what its
+// handlers answer with.
+func (c *Call) inbound(s *Sub) *Inbound {
+	if mute := s.mute.Load(); mute || s.Spec.Observe {
+		return &Inbound{call: c, endpoint: s.Endpoint, observer: true, mute: mute}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	in := c.left[s.Endpoint]
+	if in == nil {
+		in = c.held[s.Endpoint] // it has answered while its other subscriptions are looked for
+	}
+	if in == nil {
+		in = &Inbound{call: c, endpoint: s.Endpoint}
+		if !c.over.Load() {
+			c.asked++
+			c.left[s.Endpoint] = in
+			c.holdLocked(in)
+		}
+	}
+	in.open++
+	return in
+}
+
+// holdLocked keeps a recipient of a call that gathers from going before all of its subscriptions
+// have the request: each endpoint is asked, and told of, once.
+func (c *Call) holdLocked(in *Inbound) {
+	if !c.gather || !c.routing {
+		return
+	}
+	if c.held == nil {
+		c.held = map[*Endpoint]*Inbound{}
+	}
+	c.held[in.endpoint] = in
+	in.open++
+}
+
+// refuse notes that s answers with another type than is wanted.
+func (c *Call) refuse(s *Sub) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked++
+	c.refusals = append(c.refusals, fault.Remote(s.Endpoint.name, fault.Errorf(
+		fault.UnexpectedResponse, "it answers %s with %s, and %s is wanted",
+		s.Spec.Event, s.Spec.Response, c.wanted)))
+}
+
+// Routed ends the routing: no recipient is added any more.
+func (c *Call) Routed() {
+	c.mu.Lock()
+	held := c.held
+	c.held = nil
+	c.mu.Unlock()
+	for _, in := range held {
+		in.Done()
+	}
+	c.mu.Lock()
+	c.routing = false
+	c.finishIfDeserted() // unlocks
+}
+
+// gone says that a recipient does not answer any more, and why: ResponderGone, what it said
+// itself, or with nil what need not be told.
+func (c *Call) gone(party any, reason error) {
+	c.mu.Lock()
+	if _, counts := c.left[party]; !counts {
+		c.mu.Unlock()
+		return
+	}
+	delete(c.left, party)
+	var refusal *fault.RemoteError
+	switch {
+	case errors.As(reason, &refusal):
+		c.refusals = append(c.refusals, refusal)
+	case errors.Is(reason, fault.SessionLost):
+		c.cut = reason
+	case reason != nil && c.gather && !isBus(party): // which itself owes nothing
+		c.collectLocked(unanswered(partyName(party)))
+	}
+	c.finishIfDeserted() // unlocks
+}
+
+// unanswered is what a gathering request gets in place of an answer.
+func unanswered(name string) Answer {
+	if name == "" {
+		return Answer{Err: fault.Errorf(fault.ResponderGone, "no member of a group has taken it")}
+	}
+	return Answer{Origin: name, Err: fault.Errorf(fault.ResponderGone,
+		"endpoint %q has not answered", name)}
+}
+
+func isBus(party any) bool {
+	p, elsewhere := party.(*peer)
+	return elsewhere && p.party == nil
+}
+
+func partyName(party any) string {
+	switch p := party.(type) {
+	case *Endpoint:
+		return p.name
+	case *peer:
+		if p.party != nil {
+			return p.party.Name
+		}
+	case *parcel:
+		if p.holder != nil {
+			return p.holder.party.Name
+		}
+	}
+	return "" // the bus, or a group
+}
+
+// finishIfDeserted ends the call when nobody is left who could answer, and unlocks.
+func (c *Call) finishIfDeserted() {
+	if c.routing || len(c.left) > 0 {
+		c.mu.Unlock()
+		return
+	}
+	last := Answer{Err: fault.ResponderGone, nobody: true}
+	switch {
+	case c.asked == 0:
+		last.Err = fault.NoSubscribers
+	case c.cut != nil:
+		last.Err = c.cut
+	case c.gather:
+		for _, r := range c.refusals {
+			c.collectLocked(Answer{Origin: r.Endpoint, Err: r})
+		}
+	case len(c.refusals) > 0:
+		last.Err = c.refusals[len(c.refusals)-1]
+	}
+	if last.Err == error(fault.ResponderGone) && c.peer == nil && c.expired() {
+		last.Err = context.DeadlineExceeded // that is why nobody is left
+	}
+	c.finish(last, nil) // unlocks
+}
