@@ -267,6 +267,26 @@ func TestPayloadsEvolve(t *testing.T) {
 	}
 }
 
+// Fields may be known by numbers, also negative ones, and what is unknown is skipped.
+func TestNumberedFieldsEvolve(t *testing.T) {
+	type Old struct {
+		A int    `cbor:"1,keyasint"`
+		B string `cbor:"-2,keyasint"`
+	}
+	type New struct {
+		B string   `cbor:"-2,keyasint"`
+		C []string `cbor:"-3,keyasint"`
+		D []Point  `cbor:"4,keyasint"`
+	}
+	data := encode(t, New{B: "b", C: []string{"c"}, D: []Point{{}}})
+	if got := decode[Old](t, data); got != (Old{B: "b"}) {
+		t.Errorf("%+v", got)
+	}
+	if got := decode[New](t, encode(t, Old{A: 1, B: "b"})); got.B != "b" || got.C != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
 // richValues draws values of several types and requires that they arrive.
 func richValues(t *rapid.T) {
 	types := []string{"rich", "tree", "compact", "maps", "slices"}

@@ -72,6 +72,8 @@ func TestSize(t *testing.T) {
 		{"an array", sizeOf(t, [2]string{"a", "bc"}), 35, 35},
 		{"a big number", sizeOf(t, *new(big.Int).Lsh(big.NewInt(1), 8000)), 1000, 1100},
 		{"bytes in an unexported field", sizeOf(t, Raw{data: make([]byte, 100)}), 124, 124},
+		{"what is in an interface", sizeOf(t, Boxed{in: kilo}), 1016, 1100},
+		{"nothing in an interface", sizeOf(t, Boxed{}), 16, 16},
 		{"an address", sizeOf(t, netip.MustParseAddr("::1")), 24, 300},
 		{"a value that contains itself", sizeOf(t, *self), 100, 1 << 30},
 	} {

@@ -142,3 +142,10 @@ type Stored struct{ L []Large }
 
 func (Stored) MarshalBinary() ([]byte, error) { return []byte{1}, nil }
 func (*Stored) UnmarshalBinary([]byte) error  { return nil }
+
+// Boxed has something of any type, which it alone knows how to write.
+type Boxed struct{ in any }
+
+func (b Boxed) MarshalCBOR() ([]byte, error) { return cbor.Marshal(b.in) }
+
+func (b *Boxed) UnmarshalCBOR(data []byte) error { return cbor.Unmarshal(data, &b.in) }
