@@ -137,6 +137,8 @@ func NewBus(opts ...BusOption) *Bus {
 // Endpoint attaches an endpoint of this process, without transport and encoding. The name has 1 to
 // 255 bytes of UTF-8 without control characters. It fails with [ErrNameTaken] when an endpoint of
 // that name is attached, with [ErrDenied] when it cannot be a name, and with [ErrClosed].
+// The options are those of Connect, so that a program can pass the same to both; without a
+// connection none of them means anything.
 func (b *Bus) Endpoint(name string, opts ...EndpointOption) (*Endpoint, error) {
 	ep, err := b.node.Attach(name)
 	if err != nil {

@@ -21,8 +21,8 @@ type busConfig struct {
 type EndpointOption interface{ applyToEndpoint(*core.Config) }
 
 // Limits bounds what others can make a bus or an endpoint spend. It is an option of [NewBus]; a
-// field that is zero means its default. An endpoint that connects learns the bus's limits from
-// the bus.
+// field that is zero means its default. An endpoint that connects learns the bus's limits from the
+// bus; given to [Connect], only Handshake and a negative Resume mean something.
 type Limits struct {
 	// Lag is how many bytes the subscriptions to one event type may lag behind its publishers,
 	// before those have to wait; 32 MiB by default. Each event counts with its payload and 128
