@@ -91,11 +91,11 @@ func TestRoleThatStaysFailsTheTest(t *testing.T) {
 		t.Run(setup.Name, func(t *testing.T) {
 			within(func(t testing.TB) {
 				bus := setup.NewBus(t)
-				bus.Hurry(50 * time.Millisecond)
+				bus.Hurry(200 * time.Millisecond)
 				bus.Start("stays", "guest")
 				me := bus.Endpoint("me")
 				must(t, me.WaitUntil(bus.Context(), lahja.SubscribedBy[number]("guest")))
-			}).wantFailure(t, `"guest"`, "has not returned 50ms after")
+			}).wantFailure(t, `"guest"`, "has not returned 200ms after")
 		})
 	}
 }
