@@ -160,7 +160,7 @@ func (b *Bus) Serve(ctx context.Context, t Transport) error {
 // Bounds of the pause after an Accept that failed, for instance because descriptors ran out.
 const (
 	minPause = 5 * time.Millisecond
-	maxPause = time.Second
+	maxPause = 500 * time.Millisecond
 )
 
 // ServeListener serves the endpoints that dial l, until ctx or the bus ends; it then closes l,
@@ -179,7 +179,7 @@ func (b *Bus) ServeListener(ctx context.Context, l Listener) error {
 			pause = minPause
 			guest := b.node.Enter(ctx, conn)
 			serving.Go(func() error {
-				defer guest.Leave()
+				defer guest.Refused()
 				return b.serve(ctx, conn, guest.Leave)
 			})
 			continue

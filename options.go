@@ -52,8 +52,9 @@ type Limits struct {
 	// Handshake is how long an endpoint may take to attach; 3 s by default. What it says meanwhile
 	// has 4 KiB at most.
 	Handshake time.Duration
-	// Handshakes is how many connections to a bus's listeners may be attaching at once; 128 by
-	// default. When more come the oldest is closed, but none before it has had 20 ms.
+	// Handshakes is how many connections to a bus's listeners may be attaching at once, those that
+	// were refused within the last second included; 128 by default. When more come the oldest is
+	// closed, but none before it has had 20 ms.
 	Handshakes int
 	// Endpoints is how many endpoints elsewhere may be attached; 65,536 by default. One more is
 	// refused with ErrDenied.

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// door bounds how many connections are at their handshakes at once: all that strangers can have
-// many of. When there is no room the oldest has to go, as soon as it has had a fair chance, so that
+// door bounds how many connections are at their handshakes at once, or were just refused: all that
+// strangers can have many of. When there is no room the oldest has to go, as soon as it has had a fair chance, so that
 // a crowd of honest endpoints waits for its turn and silent ones keep nobody out for long.
 type door struct {
 	mu     sync.Mutex // guards what follows
@@ -68,9 +68,40 @@ func (d *door) enter(g *Guest, limit int) (wait time.Duration, left <-chan struc
 	d.guests = append(d.guests, g)
 	d.mu.Unlock()
 	if oldest != nil {
-		oldest.conn.Close()
+		oldest.throwOut()
 	}
 	return 0, nil
+}
+
+// throwOut ends the connection for good: one that is closed politely may keep its descriptor for a
+// while, and many of those are what strangers must not have.
+func (g *Guest) throwOut() {
+	if c, can := g.conn.(resetter); can {
+		_ = c.Reset()
+	}
+	_ = g.conn.Close()
+}
+
+// resetter is a connection that can be ended without regard to what it has still to send.
+type resetter interface{ Reset() error }
+
+// lingering is for how long a connection that was refused may still hold what it had.
+const lingering = time.Second
+
+// Refused says that the handshake has come to nothing, if it has not left. Where the connection was closed politely it
+// counts until its descriptor is free: a stranger is not to have more of them by being refused.
+func (g *Guest) Refused() {
+	if _, lingers := g.conn.(resetter); lingers && g.inside() {
+		time.AfterFunc(lingering, g.Leave)
+		return
+	}
+	g.Leave()
+}
+
+func (g *Guest) inside() bool {
+	g.door.mu.Lock()
+	defer g.door.mu.Unlock()
+	return slices.Contains(g.door.guests, g)
 }
 
 // Leave says that the handshake is over.

@@ -80,12 +80,15 @@ func (c *conn) Close() error {
 
 // Reset ends the connection by a reset of TCP: Read and Write fail at both ends, and what is under
 // way is lost. A test can ask for it by an interface, as package faulty does.
+//
+// After Close it ends the time for which the socket would stay.
 func (c *conn) Reset() error {
-	if c.closed.Swap(true) {
-		return nil
-	}
+	closed := c.closed.Swap(true)
 	c.tcp.SetLinger(0)
-	return c.tcp.Close()
+	if err := c.tcp.Close(); !closed {
+		return err
+	}
+	return nil
 }
 
 // Identity knows the peer's address and nothing that proves who is there.

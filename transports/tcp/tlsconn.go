@@ -218,11 +218,12 @@ func (c *tlsConn) linger() error {
 
 // Reset is that of connections without TLS.
 func (c *tlsConn) Reset() error {
-	if c.closed.Swap(true) {
-		return nil
-	}
+	closed := c.closed.Swap(true)
 	c.socket.SetLinger(0)
-	return c.socket.TCPConn.Close()
+	if err := c.socket.TCPConn.Close(); !closed {
+		return err
+	}
+	return nil
 }
 
 // Identity knows the peer's address, and the certificate that it has proved to own. It waits for
