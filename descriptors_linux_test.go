@@ -28,8 +28,8 @@ func open(t testing.TB) int {
 	return len(list)
 }
 
-// Strangers that are refused, or say nothing, cost no more descriptors than there may be handshakes:
-// their sockets do not stay beyond that for what they have not read yet.
+// Strangers that are refused, or say nothing, cost no more descriptors than there may be
+// handshakes: their sockets do not stay beyond that for what they have not read yet.
 func TestStrangersHoldFewDescriptors(t *testing.T) {
 	const strangers, limit = 400, 32
 	hello := wire.Hello{MinVersion: 1, MaxVersion: 1, Name: "stranger"}
