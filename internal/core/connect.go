@@ -66,8 +66,9 @@ func (n *Node) greet(ctx context.Context, hello *wire.Hello) (Conn, *wire.Welcom
 	}
 	release := session.Bound(ctx, conn, n.config().Handshake)
 	welcome, err := session.Greet(conn, hello)
-	if !release() && err == nil {
-		err = context.DeadlineExceeded
+	if !release() {
+		err = fmt.Errorf("the bus has not answered within %v: %w",
+			n.config().Handshake, context.DeadlineExceeded)
 	}
 	if err != nil {
 		conn.Close()

@@ -25,11 +25,14 @@ func Bound(ctx context.Context, conn io.Closer, limit time.Duration) (release fu
 // Greet does the dialling side of the handshake.
 func Greet(conn io.ReadWriter, hello *wire.Hello) (*wire.Welcome, error) {
 	if err := say(conn, wire.TypeHello, hello); err != nil {
-		return nil, err
+		return nil, fault.Errorf(fault.SessionLost, "%w", err)
 	}
 	f, err := hear(conn)
-	if err != nil {
+	if errors.Is(err, fault.Protocol) {
 		return nil, err
+	}
+	if err != nil {
+		return nil, fault.Errorf(fault.SessionLost, "%w", err)
 	}
 	switch f.Type {
 	case wire.TypeWelcome:
