@@ -79,7 +79,9 @@ func BenchmarkInProcess(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range b.N {
-				say(s, pub, small{N: i})
+				if err := lahja.Broadcast(s.ctx, pub, small{N: i}); err != nil {
+					b.Fatal(err)
+				}
 			}
 			for _, c := range tallies {
 				s.must(c.await(s.ctx, b.N))
@@ -171,6 +173,15 @@ func (s *stage) employ(boss *lahja.Endpoint, role, name string) {
 	s.until(boss, lahja.SubscribedBy[order](name))
 }
 
+// broadcastAll broadcasts n events, without the cost of say.
+func broadcastAll(s *stage, ep *lahja.Endpoint, n int) {
+	for i := range n {
+		if err := lahja.Broadcast(s.ctx, ep, parcel{i, data64}); err != nil {
+			s.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkParentToChild(b *testing.B) {
 	for _, role := range []string{"tallies", "streams"} {
 		b.Run(role, func(b *testing.B) {
@@ -178,9 +189,7 @@ func BenchmarkParentToChild(b *testing.B) {
 				boss := s.own("boss")
 				s.employ(boss, role, "child")
 				b.ResetTimer()
-				for i := range b.N {
-					say(s, boss, parcel{i, data64})
-				}
+				broadcastAll(s, boss, b.N)
 				s.tell(boss, "child", "await", b.N)
 			})
 		})
@@ -239,9 +248,7 @@ func BenchmarkOneToTen(b *testing.B) {
 			s.employ(boss, "tallies", fmt.Sprint("child", i))
 		}
 		b.ResetTimer()
-		for i := range b.N {
-			say(s, boss, parcel{i, data64})
-		}
+		broadcastAll(s, boss, b.N)
 		for i := range 10 {
 			s.tell(boss, fmt.Sprint("child", i), "await", b.N)
 		}
