@@ -1,8 +1,8 @@
 # What can be done here; `make help` lists it.
 
 GO ?= go
-# The race detector needs a C compiler; without one `make ci` runs the tests without it.
-RACE ?= $(if $(shell command -v $$($(GO) env CC) 2>/dev/null),race,test)
+# The race detector needs a C compiler; without one the tests run without it.
+RACE ?= $(if $(shell command -v $$($(GO) env CC) 2>/dev/null),-race)
 # Tools are pinned here, outside go.mod: nothing that uses the module needs them.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How many cases each property is tried with by `make property`.
@@ -26,11 +26,11 @@ lint: fmt ## fmt, vet on three systems, and staticcheck
 	GOOS=darwin $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
-test: ## run all tests, in random order
-	$(GO) test -shuffle=on ./...
+test: ## run all tests, in random order, with the race detector if there is a C compiler
+	$(GO) test $(RACE) -shuffle=on ./...
 
-race: ## the same with the race detector, which needs a C compiler
-	$(GO) test -race -shuffle=on ./...
+race: RACE = -race
+race: test ## the same, and fail if there is none
 
 property: ## try each property with CHECKS random cases
 	$(GO) test -run Property -timeout 120m $(RAPID) -rapid.checks=$(CHECKS)
@@ -58,4 +58,4 @@ bench-smoke: ## count allocations, and see that each benchmark works, in seconds
 	$(GO) test -run Allocs -bench . -benchtime 1x . >/dev/null
 	cd bench && $(GO) vet ./... && $(GO) test ./... && $(GO) run . -small >/dev/null
 
-ci: lint $(RACE) bench-smoke ## what has to pass before a change lands
+ci: lint test bench-smoke ## what has to pass before a change lands

@@ -18,16 +18,6 @@ import (
 	"github.com/lahja-go/lahja/transports/unix"
 )
 
-// open is how many descriptors this process has.
-func open(t testing.TB) int {
-	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
-}
-
 // Strangers that are refused, or say nothing, cost no more descriptors than there may be
 // handshakes: their sockets do not stay beyond that for what they have not read yet.
 func TestStrangersHoldFewDescriptors(t *testing.T) {
@@ -50,7 +40,7 @@ func TestStrangersHoldFewDescriptors(t *testing.T) {
 			}
 			counted := &counter{Listener: l}
 			go bus.ServeListener(t.Context(), counted)
-			before, most := open(t), 0
+			before, most := descriptors(), 0
 			for i := range strangers {
 				c, err := net.Dial("tcp", l.Addr())
 				if err != nil {
@@ -61,7 +51,7 @@ func TestStrangersHoldFewDescriptors(t *testing.T) {
 				for counted.accepted.Load() <= int64(i) {
 					time.Sleep(time.Millisecond / 2) // the system's queue would hold it otherwise
 				}
-				most = max(most, open(t)-before-i-1) // without those of this side
+				most = max(most, descriptors()-before-i-1) // without those of this side
 			}
 			t.Logf("%d strangers, %d descriptors at most", strangers, most)
 			if most > limit+8 {
