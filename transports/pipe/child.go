@@ -24,7 +24,7 @@ const drainTime = 2 * time.Second
 type Child struct {
 	cmd     *exec.Cmd
 	options options
-	token   *[tokenSize]byte // behind a pointer, so that it is not printed with the Child
+	token   func() []byte // a function, so that no verb of fmt prints it with the Child
 	conn    *conn
 	life    context.Context // of the session
 	hangUp  context.CancelFunc
@@ -39,11 +39,11 @@ type Child struct {
 	done     chan struct{} // closed at the very end
 }
 
-func newChild(cmd *exec.Cmd, o options, token *[tokenSize]byte, r, w *os.File) *Child {
+func newChild(cmd *exec.Cmd, o options, token []byte, r, w *os.File) *Child {
 	pid := cmd.Process.Pid
 	life, hangUp := context.WithCancel(context.Background())
 	return &Child{
-		cmd: cmd, options: o, token: token, life: life, hangUp: hangUp,
+		cmd: cmd, options: o, token: func() []byte { return token }, life: life, hangUp: hangUp,
 		conn: &conn{r: r, w: w, identity: lahja.Identity{
 			Transport: "pipe", Address: peerAddress(pid), Name: o.name, User: userOf(cmd), PID: pid,
 		}},
@@ -153,7 +153,7 @@ func (c *Child) checkToken() error {
 	if _, err := io.ReadFull(c.conn, token[:]); err != nil {
 		return errors.New("it ended the connection first")
 	}
-	if subtle.ConstantTimeCompare(token[:], c.token[:]) != 1 {
+	if subtle.ConstantTimeCompare(token[:], c.token()) != 1 {
 		return errors.New("it began with a wrong token: only the process that pipe.Spawn has " +
 			"started can connect, and does it by pipe.Parent()")
 	}

@@ -280,3 +280,26 @@ func openFiles(t *testing.T) int {
 	}
 	return len(entries)
 }
+
+// The token of a child is not in what is printed of it, by whichever verb, nor in its end.
+func TestTokenIsNotPrinted(t *testing.T) {
+	t.Parallel()
+	bus, _ := newBus(t)
+	child := spawn(t, bus, command(t, "dying"))
+	token := pipe.TokenOf(child)
+	var text strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+		fmt.Fprintf(&text, verb+"\n", child)
+	}
+	err := child.Stop(t.Context())
+	fmt.Fprintf(&text, "%v %+v %#v", err, child.Err(), child.Err())
+	numbers := strings.Trim(fmt.Sprint(token), "[]")
+	for _, form := range []string{
+		string(token), fmt.Sprintf("%x", token), numbers, strings.ReplaceAll(numbers, " ", ", "),
+		strings.Trim(fmt.Sprintf("%#v", token), "[]byte{}"),
+	} {
+		if strings.Contains(text.String(), form[:len(form)/2]) {
+			t.Errorf("the token is printed: %s", text.String())
+		}
+	}
+}

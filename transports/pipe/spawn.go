@@ -80,9 +80,9 @@ func start(ctx context.Context, cmd *exec.Cmd, o options) (*Child, error) {
 		return nil, err
 	}
 	defer childIn.Close()
-	token := new([tokenSize]byte)
-	rand.Read(token[:]) // never fails
-	if err := startWith(cmd, childIn, childOut, token[:]); err != nil {
+	token := make([]byte, tokenSize)
+	rand.Read(token) // never fails
+	if err := startWith(cmd, childIn, childOut, token); err != nil {
 		fromChild.Close()
 		toChild.Close()
 		return nil, err
