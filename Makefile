@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How many cases each property is tried with by `make property`.
 CHECKS ?= 10000
 # The tests that have a long form.
-SOAK = Lossless|Bounded|Stalled|Isolated|BothPush|Stopped|HundredEnd|ExitLoses|Scale|Cycles|CutsUnderLoad|EveryByte|FaultEvery|GapIsTold|Killed|CrashedStarts|BusProcess|Hosts
+SOAK = Lossless|Bounded|Stalled|Isolated|BothPush|Stopped|HundredEnd|ExitLoses|Scale|Cycles|CutsUnderLoad|EveryByte|FaultEvery|GapIsTold|Killed|CrashedStarts|BusProcess|Hosts|Mob|WrongCredentials|SpeaksForAnother|OutOfDescriptors|PropertyPermissions
 # The packages whose tests know rapid's flags.
 RAPID = $(sort $(dir $(shell grep -rl --include='*_test.go' pgregory.net/rapid .)))
 

@@ -33,7 +33,7 @@ func TestMob(t *testing.T) {
 		comeInMobs(t, address)
 		return
 	}
-	each, lasts, attempts := 200, 2*time.Second, 100
+	each, lasts, attempts := 100, 2*time.Second, 100
 	if scale() > 1 {
 		each, lasts, attempts = 1000, 30*time.Second, 1000
 	}
