@@ -22,19 +22,18 @@ func Main(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()
 	fuzzing := flag.Lookup("test.fuzz").Value.String() != ""
-	if code == 0 && !fuzzing && !settles(before, patience, os.Stderr) {
+	if code == 0 && !fuzzing && !settles(before, runtime.NumGoroutine, patience, os.Stderr) {
 		code = 1
 	}
 	os.Exit(code)
 }
 
 // settles reports whether there are soon no more goroutines than before, and if not which.
-func settles(before int, patience time.Duration, w io.Writer) bool {
-	if Eventually(patience, func() bool { return runtime.NumGoroutine() <= before }) {
+func settles(before int, count func() int, patience time.Duration, w io.Writer) bool {
+	if Eventually(patience, func() bool { return count() <= before }) {
 		return true
 	}
-	fmt.Fprintf(w, "FAIL: %d goroutines at the start, %d at the end:\n",
-		before, runtime.NumGoroutine())
+	fmt.Fprintf(w, "FAIL: %d goroutines at the start, %d at the end:\n", before, count())
 	pprof.Lookup("goroutine").WriteTo(w, 1)
 	return false
 }
