@@ -27,6 +27,13 @@ func TestArchitectureHasEveryPackage(t *testing.T) {
 			t.Errorf("docs/architecture.md does not have %s", room)
 		}
 	}
+	for _, m := range regexp.MustCompile("`(\\w+\\.go)`").FindAllSubmatch(text, -1) {
+		here, _ := filepath.Glob(string(m[1]))
+		inside, _ := filepath.Glob("internal/*/" + string(m[1]))
+		if len(here)+len(inside) == 0 {
+			t.Errorf("docs/architecture.md names %s, which is not there", m[1])
+		}
+	}
 }
 
 // leakCheck is a TestMain that fails if a goroutine is left.
