@@ -55,7 +55,7 @@ func TestBetraysFinds(t *testing.T) {
 	}
 	for _, text := range []string{
 		fmt.Sprintf("%v", holds{"x", secret}), fmt.Sprintf("%+v", &holds{"x", secret}),
-		fmt.Sprintf("%#v", holds{"x", secret}), fmt.Sprintf("%s", secret), fmt.Sprintf("%q", secret),
+		fmt.Sprintf("%#v", holds{"x", secret}), string(secret), fmt.Sprintf("%q", secret),
 		fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprintf("%v", [16]byte(secret)),
 		base64.StdEncoding.EncodeToString(secret), base64.URLEncoding.EncodeToString(secret),
 	} {
