@@ -54,8 +54,8 @@ examples: ## run the examples for a few seconds each
 bench: ## measure beside the peers, for some minutes; writes docs/bench
 	cd bench && $(GO) run . -out ../docs/bench
 
-bench-smoke: ## count allocations, and see that each benchmark works, in seconds
-	$(GO) test -run Allocs -bench . -benchtime 1x . >/dev/null
+bench-smoke: ## count allocations, see that each benchmark works, in seconds, and what -race leaves out
+	$(GO) test -run 'Allocs|Secrets' -bench . -benchtime 1x . >/dev/null
 	cd bench && $(GO) vet ./... && $(GO) test ./... && $(GO) run . -small >/dev/null
 
 ci: lint test bench-smoke ## what has to pass before a change lands

@@ -287,11 +287,11 @@ func TestTokenIsNotPrinted(t *testing.T) {
 	bus, _ := newBus(t)
 	child := spawn(t, bus, command(t, "dying"))
 	token := pipe.TokenOf(child)
-	var text strings.Builder
+	err := child.Stop(t.Context())
+	var text strings.Builder // what is printed by reflection must not change meanwhile
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 		fmt.Fprintf(&text, verb+"\n", child)
 	}
-	err := child.Stop(t.Context())
 	fmt.Fprintf(&text, "%v %+v %#v", err, child.Err(), child.Err())
 	numbers := strings.Trim(fmt.Sprint(token), "[]")
 	for _, form := range []string{
