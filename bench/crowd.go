@@ -130,6 +130,7 @@ func (j *job) perDelivery(run func(first uint64, n int) error) (*result, error) 
 		return nil, err
 	}
 	r.Value /= float64(j.Count)
+	r.Extra["cpu"] /= float64(j.Count)
 	return r, nil
 }
 

@@ -34,10 +34,6 @@ func zmqListen(s zmq4.Socket, kind string) (place string, err error) {
 func zmqSocketFor(j *job, r role) zmq4.Socket {
 	ctx, patience := context.Background(), zmq4.WithTimeout(time.Minute)
 	switch {
-	case r == answering:
-		return zmq4.NewRep(ctx, patience)
-	case j.Kind == "request":
-		return zmq4.NewReq(ctx, patience)
 	case r == receiving && j.Count == 1:
 		return zmq4.NewPull(ctx, patience)
 	case j.Count == 1:
@@ -57,16 +53,6 @@ func zmqHost(kind string) func(*job) (*host, error) {
 		s := zmqSocketFor(j, "")
 		h.send = zmqSend(s)
 		h.close = func() error { s.Close(); return nil } // it complains when the others have gone first
-		h.call = func(m *Message) (Message, error) {
-			if err := h.send(m); err != nil {
-				return Message{}, err
-			}
-			answer, err := s.Recv()
-			if err != nil {
-				return Message{}, err
-			}
-			return decode(answer.Bytes())
-		}
 		var err error
 		h.place, err = zmqListen(s, kind)
 		return h, err
@@ -96,17 +82,11 @@ func zmqJoin(kind string) func(*task) (*party, error) {
 		if err != nil {
 			return nil, err
 		}
-		switch t.Role {
-		case receiving:
+		if t.Role == receiving {
 			if t.Count > 1 {
 				err = s.SetOption(zmq4.OptionSubscribe, "")
 			}
 			go zmqReceive(s, t.sink)
-		case answering:
-			go answerAll(func() ([]byte, error) {
-				m, err := s.Recv()
-				return m.Bytes(), err
-			}, func(data []byte) error { return s.Send(zmq4.NewMsg(data)) })
 		}
 		return p, err
 	}
