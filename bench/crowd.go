@@ -151,6 +151,7 @@ func runFarCrowd(j *job) (*result, error) {
 	if _, err := fmt.Sscan(s.children[0].place, &attach, &there); err != nil {
 		return nil, err
 	}
+	j.spent = s.spent
 	r, err := j.perDelivery(func(first uint64, n int) error {
 		if err := expect(s.children, first+uint64(n)-1); err != nil {
 			return err
