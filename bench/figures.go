@@ -10,7 +10,8 @@ import (
 type figures struct{ median, low, high float64 }
 
 func figuresOf(values []float64) figures {
-	v := slices.DeleteFunc(slices.Sorted(slices.Values(values)), func(f float64) bool { return f <= 0 })
+	failed := func(f float64) bool { return f <= 0 }
+	v := slices.DeleteFunc(slices.Sorted(slices.Values(values)), failed)
 	if len(v) == 0 {
 		return figures{}
 	}

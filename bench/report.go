@@ -57,8 +57,8 @@ func report(tables []*table, s settings) string {
 		"the machine changes least. Only the ratios mean something elsewhere than on this " +
 		"machine.\n\n")
 	writeGoals(&b, tables)
-	b.WriteString("\n## All rows\n\n| work | system | median | CPU | ratio of | to | ratio | spread | " +
-		"CPU ratio |\n| --- | --- | ---: | ---: | --- | --- | ---: | --- | ---: |\n")
+	b.WriteString("\n## All rows\n\n| work | system | median | CPU | ratio of | to | ratio | spread " +
+		"| CPU ratio |\n| --- | --- | ---: | ---: | --- | --- | ---: | --- | ---: |\n")
 	for _, t := range tables {
 		t.write(&b)
 	}
