@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,11 +68,11 @@ var strangersVenues = append(slices.Clone(venues[2:]), tlsVenue)
 
 // The limits of an arena are small, so that what they end ends soon.
 const (
-	arenaHandshake = 250 * time.Millisecond
-	arenaResume    = 200 * time.Millisecond
-	arenaSubs      = 100
-	arenaNames     = 200
-	arenaRequests  = 100
+	hasty         = 250 * time.Millisecond // the time for a handshake that is not to succeed
+	arenaResume   = 200 * time.Millisecond
+	arenaSubs     = 100
+	arenaNames    = 200
+	arenaRequests = 100
 )
 
 // arena is a bus at a venue with two endpoints that talk to each other all the time, and a place
@@ -83,10 +84,11 @@ type arena struct {
 	fakeAt   lahja.Transport
 	own      *lahja.Endpoint // in the bus's process
 	attacks  int
+	hurried  *lahja.Bus  // which gives handshakes little time
+	hurries  atomic.Bool // it serves the next connection
 
 	calm     sync.Mutex    // held while the pair has a round of its talk
 	rounds   chan struct{} // receives when the pair has had one, if somebody waits for that
-	failures chan error    // of the pair
 	routines int           // when all is calm
 	opened   int           // descriptors
 	weight   int64         // memory in use
@@ -95,9 +97,10 @@ type arena struct {
 func newArena(t *testing.T, v *venue) *arena {
 	t.Helper()
 	s := newStage(t, &venues[0], [2]bool{}, lahja.Limits{
-		Handshake: arenaHandshake, Resume: arenaResume, Subscriptions: arenaSubs,
+		Handshake: tooLong, Resume: arenaResume, Subscriptions: arenaSubs,
 		Names: arenaNames, Requests: arenaRequests, Lag: 256 << 10,
 	})
+	hurried := lahja.NewBus(lahja.Limits{Handshake: hasty})
 	ctx, cancel := context.WithCancel(context.Background())
 	s.ctx = ctx // each row has its own limit
 	s.Cleanup(cancel)
@@ -109,7 +112,7 @@ func newArena(t *testing.T, v *venue) *arena {
 	s.venue, s.place, s.address, s.mortal = v, place, l.Addr(), true
 	a := &arena{
 		stage: s, accepted: make(chan chan error, 1000),
-		rounds: make(chan struct{}), failures: make(chan error, 1),
+		rounds: make(chan struct{}), hurried: hurried,
 	}
 	a.fake, a.fakeAt, err = v.listen(s)
 	s.must(err)
@@ -117,6 +120,7 @@ func newArena(t *testing.T, v *venue) *arena {
 	s.Cleanup(func() {
 		l.Close()
 		a.fake.Close()
+		hurried.Close()
 	})
 	a.own = s.own("own")
 	a.converse()
@@ -135,7 +139,11 @@ func (a *arena) accept(l lahja.Listener) {
 		}
 		ended := make(chan error, 1)
 		a.accepted <- ended
-		a.group.Go(func() { ended <- a.bus.ServeConn(a.ctx, conn) })
+		bus := a.bus
+		if a.hurries.Load() {
+			bus = a.hurried
+		}
+		a.group.Go(func() { ended <- bus.ServeConn(a.ctx, conn) })
 	}
 }
 

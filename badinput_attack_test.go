@@ -34,6 +34,7 @@ type attack struct {
 	others []io.Closer     // what the row has opened as well
 	dials  chan dialled
 	said   bool // the preface
+	done   bool // it is over
 	name   string
 }
 
@@ -52,7 +53,12 @@ func (a *arena) begin(against string, at moment) *attack {
 	}
 	var cancel func()
 	x.ctx, cancel = context.WithTimeout(a.ctx, 10*time.Second)
-	a.TB.Cleanup(cancel)
+	a.TB.Cleanup(func() {
+		if a.TB.Failed() {
+			x.over() // it may have been left
+		}
+		cancel()
+	})
 	if against == "bus" {
 		x.stranger, x.ended = a.dial()
 	} else {
@@ -77,8 +83,11 @@ func (a *arena) dial() (*stranger, chan error) {
 func (x *attack) expect() {
 	x.Helper()
 	x.dials, x.ended = make(chan dialled, 1), make(chan error, 1)
+	limits := lahja.Limits{Handshake: tooLong, Resume: -1}
+	if x.hurries.Load() {
+		limits.Handshake = hasty
+	}
 	x.group.Go(func() {
-		limits := lahja.Limits{Handshake: arenaHandshake, Resume: -1}
 		ep, err := lahja.Connect(x.ctx, "victim", x.fakeAt, limits)
 		if err != nil {
 			x.ended <- err
@@ -193,12 +202,17 @@ func (x *attack) alive() {
 
 // over closes everything.
 func (x *attack) over() {
+	if x.conn == nil || x.done {
+		return
+	}
+	x.done = true
 	x.conn.Close()
 	for _, c := range x.others {
 		c.Close()
 	}
 	for range x.heard {
 	}
+	x.heard = nil // it takes room
 	x.outcome()
 	if x.dials != nil && x.victim == nil {
 		x.victim = (<-x.dials).ep // nil: it could not attach

@@ -58,22 +58,30 @@ func uvarints(t wire.Type, rest string, v ...uint64) []byte {
 }
 
 var framingRows = []row{
-	{number: 1, throws: "a record of no bytes, first of all", at: fresh, throw: stating(0), ends: fouled},
+	{number: 1, throws: "a record of no bytes, first of all", at: fresh, throw: stating(0),
+		ends: fouled},
 	{number: 1, throws: "a record of no bytes", at: open, throw: stating(0), ends: fouled},
 	{number: 1, throws: "frames of no bytes where bytes are needed", at: open, ends: fouled,
 		throw: frames(wire.Append(nil, wire.TypeEvent, nil))},
 	{number: 2, throws: "a first record longer than a handshake may be", at: fresh, ends: fouled,
 		throw: stating(wire.MaxHandshake + 1)},
-	{number: 2, throws: "a first record of 2^31-1 bytes", at: fresh, throw: stating(1<<31 - 1), ends: fouled},
-	{number: 2, throws: "a first record of 2^32-1 bytes", at: fresh, throw: stating(1<<32 - 1), ends: fouled},
-	{number: 2, throws: "a record of one byte too many", at: open, throw: stating(longestRecord + 1), ends: fouled},
-	{number: 2, throws: "a record of 2^31-1 bytes", at: open, throw: stating(1<<31 - 1), ends: fouled},
+	{number: 2, throws: "a first record of 2^31-1 bytes", at: fresh, throw: stating(1<<31 - 1),
+		ends: fouled},
+	{number: 2, throws: "a first record of 2^32-1 bytes", at: fresh, throw: stating(1<<32 - 1),
+		ends: fouled},
+	{number: 2, throws: "a record of one byte too many", at: open,
+		throw: stating(longestRecord + 1), ends: fouled},
+	{number: 2, throws: "a record of 2^31-1 bytes", at: open, throw: stating(1<<31 - 1),
+		ends: fouled},
 	{number: 2, throws: "a record of 2^31 bytes", at: open, throw: stating(1 << 31), ends: fouled},
-	{number: 2, throws: "a record of 2^32-1 bytes", at: open, throw: stating(1<<32 - 1), ends: fouled},
+	{number: 2, throws: "a record of 2^32-1 bytes", at: open, throw: stating(1<<32 - 1),
+		ends: fouled},
 	{number: 2, throws: "a frame of one byte too many", at: open, ends: fouled,
 		throw: frames(lying(wire.TypeVoid, wire.MaxFrame+1, 1))},
-	{number: 2, throws: "a frame of 2^31 bytes", at: open, throw: frames(lying(wire.TypeVoid, 1<<31, 1)), ends: fouled},
-	{number: 2, throws: "a frame of 2^32-1 bytes", at: open, throw: frames(lying(wire.TypeVoid, 1<<32-1, 1)), ends: fouled},
+	{number: 2, throws: "a frame of 2^31 bytes", at: open,
+		throw: frames(lying(wire.TypeVoid, 1<<31, 1)), ends: fouled},
+	{number: 2, throws: "a frame of 2^32-1 bytes", at: open,
+		throw: frames(lying(wire.TypeVoid, 1<<32-1, 1)), ends: fouled},
 	{number: 2, throws: "a reply whose text has 2^63-1 bytes", at: open, ends: fouled,
 		throw: frames(uvarints(wire.TypeReply, "x", 1, 3, 1<<63-1))},
 	{number: 2, throws: "a refused request whose text has 2^64-1 bytes", at: open, ends: fouled,
@@ -83,12 +91,14 @@ var framingRows = []row{
 	{number: 2, throws: "an event for 2^31 endpoints", at: open, ends: fouled, only: "bus",
 		throw: frames(uvarints(wire.TypeEvent, "x", uint64(wire.FlagTo), tick, 0, 1<<31))},
 	{number: 2, throws: "an event with a key of 2^63 bytes", at: open, ends: fouled, only: "bus",
-		throw: frames(uvarints(wire.TypeEvent, "x", uint64(wire.FlagKey|wire.FlagRetain), tick, 0, 1<<63))},
+		throw: frames(uvarints(wire.TypeEvent,
+			"x", uint64(wire.FlagKey|wire.FlagRetain), tick, 0, 1<<63))},
 	{number: 2, throws: "a report of 2^64-1 events that were taken", at: open, ends: fouled,
 		throw: frames(wire.AppendUvarints(nil, wire.TypeTaken, 0, 1<<64-1))},
 
 	{number: 3, throws: "the head of the longest first record, and no body", at: fresh,
-		throw: stating(wire.MaxHandshake), ends: fouled, endpointEnds: context.DeadlineExceeded},
+		throw: stating(wire.MaxHandshake), hurry: true, ends: fouled,
+		endpointEnds: context.DeadlineExceeded},
 	{number: 3, throws: "the head of the longest record, no body, and the end", at: open,
 		throw: func(x *attack) {
 			before := x.weigh()
@@ -123,8 +133,9 @@ var framingRows = []row{
 		throw: frames(wire.Append(nil, wire.TypeCancel, []byte{0x80}))},
 	{number: 4, throws: "a number of more than 64 bits", at: open, ends: fouled,
 		throw: frames(wire.Append(nil, wire.TypeCancel, bytes.Repeat([]byte{0xff}, 11)))},
-	{number: 5, throws: "a handshake that comes byte by byte, and too slowly", at: fresh, throw: slowly,
-		ends: fouled, endpointEnds: context.DeadlineExceeded},
+	{number: 5, throws: "a handshake that comes byte by byte, and too slowly", at: fresh,
+		throw: slowly,
+		hurry: true, ends: fouled, endpointEnds: context.DeadlineExceeded},
 	{number: 5, throws: "frames that come byte by byte", at: open, throw: func(x *attack) {
 		for _, b := range recordOf(wire.Append(nil, wire.TypeVoid, []byte("slow")), x.position) {
 			x.write([]byte{b})
@@ -134,7 +145,8 @@ var framingRows = []row{
 		x.write(append(ping(x), ping(x)...))
 	}},
 	{number: 6, throws: "two frames in one record, and the second is half", at: open, ends: fouled,
-		throw: frames(wire.Append(nil, wire.TypePing, nil), wire.Append(nil, wire.TypePing, nil)[:3])},
+		throw: frames(wire.Append(nil, wire.TypePing, nil), wire.Append(nil,
+			wire.TypePing, nil)[:3])},
 	{number: 6, throws: "a record split at every offset", at: open, throw: func(x *attack) {
 		for at := range len(ping(x)) {
 			x.write(ping(x)[:at])
@@ -149,11 +161,12 @@ var framingRows = []row{
 		throw: frames(wire.Append(nil, 0x3f, nil))},
 	{number: 7, throws: "an unknown frame of the connection, 7f", at: open, ends: fouled,
 		throw: frames(wire.Append(nil, 0x7f, nil))},
-	{number: 7, throws: "every unknown frame that can be ignored", at: open, throw: func(x *attack) {
-		for t := 0x80; t <= 0xff; t++ {
-			x.record(wire.Append(nil, wire.Type(t), []byte("any")))
-		}
-	}},
+	{number: 7, throws: "every unknown frame that can be ignored", at: open,
+		throw: func(x *attack) {
+			for t := 0x80; t <= 0xff; t++ {
+				x.record(wire.Append(nil, wire.Type(t), []byte("any")))
+			}
+		}},
 	{number: 7, throws: "a frame with an unknown flag, 02", at: open, ends: fouled,
 		throw: frames(flagged(wire.TypeVoid, 0x02))},
 	{number: 7, throws: "a frame with an unknown flag, 80", at: open, ends: fouled,
@@ -168,11 +181,12 @@ var framingRows = []row{
 		throw: frames(wire.AppendUvarints(nil, wire.TypeWatch, 2, 1))},
 	{number: 7, throws: "a view of an unknown kind", at: open, ends: fouled, only: "endpoint",
 		throw: frames(wire.AppendUvarints(nil, wire.TypePeers, 2, 2))},
-	{number: 7, throws: "a version that does not exist", at: fresh, ends: fouled, throw: func(x *attack) {
-		hello, answer := helloOf(x.name), welcome()
-		hello.MinVersion, hello.MaxVersion, answer.Version = 2, 1<<64-1, 2
-		x.introduce(hello, answer)
-	}},
+	{number: 7, throws: "a version that does not exist", at: fresh, ends: fouled,
+		throw: func(x *attack) {
+			hello, answer := helloOf(x.name), welcome()
+			hello.MinVersion, hello.MaxVersion, answer.Version = 2, 1<<64-1, 2
+			x.introduce(hello, answer)
+		}},
 
 	{number: 8, throws: "a second hello", at: open, ends: fouled,
 		throw: frames(wire.AppendControl(nil, wire.TypeHello, helloOf("other")))},
@@ -184,12 +198,14 @@ var framingRows = []row{
 		throw: frames(wire.AppendEvent(nil, &wire.Event{Name: tick}))},
 	{number: 8, throws: "a ping before the handshake", at: fresh, ends: fouled,
 		throw: frames(wire.Append(nil, wire.TypePing, nil))},
-	{number: 8, throws: "two frames for a handshake", at: fresh, ends: fouled, throw: func(x *attack) {
-		x.body(wire.Append(x.greeting(), wire.TypePing, nil))
-	}},
-	{number: 8, throws: "an event after the goodbye", at: open, ends: fouled, throw: frames(
-		wire.AppendControl(nil, wire.TypeGoodbye, wire.Goodbye{}), wire.AppendEvent(nil, &wire.Event{Name: tick}))},
-	{number: 8, throws: "two goodbyes", at: open, ends: fouled, throw: frames(
+	{number: 8, throws: "two frames for a handshake", at: fresh, ends: fouled,
+		throw: func(x *attack) {
+			x.body(wire.Append(x.greeting(), wire.TypePing, nil))
+		}},
+	{number: 8, throws: "an event after the goodbye", at: open, ends: inOrder, throw: frames(
+		wire.AppendControl(nil, wire.TypeGoodbye, wire.Goodbye{}),
+		wire.AppendEvent(nil, &wire.Event{Name: tick}))},
+	{number: 8, throws: "two goodbyes", at: open, ends: inOrder, throw: frames(
 		wire.AppendControl(nil, wire.TypeGoodbye, wire.Goodbye{}),
 		wire.AppendControl(nil, wire.TypeGoodbye, wire.Goodbye{}))},
 	{number: 9, throws: "what only the other side sends, each in a session of its own", at: open,
@@ -206,10 +222,12 @@ var framingRows = []row{
 
 	{number: 10, throws: "a request of a browser", at: fresh, ends: fouled,
 		throw: says([]byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))},
-	{number: 10, throws: "the banner of SSH", at: fresh, ends: fouled, throw: says([]byte("SSH-2.0-OpenSSH_9.6\r\n"))},
+	{number: 10, throws: "the banner of SSH", at: fresh, ends: fouled,
+		throw: says([]byte("SSH-2.0-OpenSSH_9.6\r\n"))},
 	{number: 10, throws: "the hello of TLS", at: fresh, ends: fouled,
 		throw: says([]byte{0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3})},
-	{number: 10, throws: "random bytes", at: fresh, ends: fouled, throw: func(x *attack) { x.write(noise(4096)) }},
+	{number: 10, throws: "random bytes", at: fresh, ends: fouled,
+		throw: func(x *attack) { x.write(noise(4096)) }},
 	{number: 10, throws: "random bytes after the preface", at: fresh, ends: fouled,
 		throw: func(x *attack) { x.write(append(x.start(), noise(4096)...)) }},
 	{number: 10, throws: "random bytes in a session", at: open, ends: fouled,
@@ -217,23 +235,28 @@ var framingRows = []row{
 	{number: 10, throws: "this protocol without TLS to one who wants TLS", at: fresh, over: "tls",
 		only: "bus", throw: plainly},
 	{number: 11, throws: "an extension of 257 bytes", at: open, ends: fouled,
-		throw: frames(flagged(wire.TypeVoid, 1, append([]byte{0x81, 0x02}, make([]byte, 257)...)...))},
+		throw: frames(flagged(wire.TypeVoid, 1,
+			append([]byte{0x81, 0x02}, make([]byte, 257)...)...))},
 	{number: 11, throws: "an extension longer than its frame", at: open, ends: fouled,
 		throw: frames(flagged(wire.TypeVoid, 1, 9, 1, 2))},
-	{number: 11, throws: "a field of the handshake that nobody knows, of a mebibyte", at: fresh, ends: fouled,
+	{number: 11, throws: "a field of the handshake that nobody knows, of a mebibyte", at: fresh,
+		ends: fouled,
 		throw: func(x *attack) {
-			x.body(wire.Append(nil, wire.TypeHello, append([]byte{0xa1, 0x18, 99, 0x5a, 0, 16, 0, 0},
-				make([]byte, mebibyte)...)))
+			x.body(wire.Append(nil, wire.TypeHello,
+				append([]byte{0xa1, 0x18, 99, 0x5a, 0, 16, 0, 0},
+					make([]byte, mebibyte)...)))
 		}},
 	{number: 11, throws: "a flood of frames that can be ignored, which cost nothing", at: open,
 		throw: func(x *attack) {
 			x.flood(bytes.Repeat(wire.Append(wire.Append(nil, 0x80, nil), 0xff, nil), 500), 100)
 		}},
-	{number: 11, throws: "a flood of pings, which few pongs answer", at: open, throw: func(x *attack) {
-		x.flood(bytes.Repeat(wire.Append(nil, wire.TypePing, nil), 1000), 100)
-	}},
-	{number: 12, throws: "a session of which a bit was changed, again and again", at: fresh, throw: flipped,
-		ends: fouled},
+	{number: 11, throws: "a flood of pings, which few pongs answer", at: open,
+		throw: func(x *attack) {
+			x.flood(bytes.Repeat(wire.Append(nil, wire.TypePing, nil), 1000), 100)
+		}},
+	{number: 12, throws: "a session of which a bit was changed, again and again", at: fresh,
+		throw: flipped,
+		ends:  fouled},
 }
 
 // ping is a record with a ping.
@@ -282,7 +305,7 @@ func (x *attack) flood(frames []byte, records int) {
 // slowly says a good handshake, so slowly that time is over before it is.
 func slowly(x *attack) {
 	all := x.handshake()
-	pause := time.NewTicker(2 * arenaHandshake / time.Duration(len(all)))
+	pause := time.NewTicker(2 * hasty / time.Duration(len(all)))
 	defer pause.Stop()
 	for _, b := range all {
 		if _, err := x.conn.Write([]byte{b}); err != nil {
@@ -326,8 +349,8 @@ func plainly(x *attack) {
 	conn.Close()
 }
 
-// flipped says what a good stranger says, of which one bit is changed, over one connection after the
-// other; none is taken for something else than a mistake or the end.
+// flipped says what a good stranger says, of which one bit is changed, over one connection after
+// the other; none is taken for something else than a mistake or the end.
 func flipped(x *attack) {
 	all := x.handshake()
 	body := wire.AppendName(nil, wire.Name{Number: tick, Name: "tick"})

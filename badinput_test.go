@@ -94,7 +94,8 @@ func TestStrangers(t *testing.T) {
 				_, err = c.Write(says)
 				s.must(err)
 				answer, _ := io.ReadAll(c) // until the bus has closed it
-				if name == "another version" && !strings.Contains(string(answer), "versions 2 to 3") {
+				if name == "another version" && !strings.Contains(string(answer),
+					"versions 2 to 3") {
 					s.Errorf("the bus does not say what is wrong: %q", answer)
 				}
 			}

@@ -87,6 +87,9 @@ func (p *peer) event(body []byte) error {
 	if err := wire.ParseEvent(body, &e); err != nil {
 		return err
 	}
+	if err := p.fits("an event", len(e.Payload), e.Key); err != nil {
+		return err
+	}
 	in, err := p.inlet(e.Name)
 	if err != nil {
 		return err
@@ -130,6 +133,21 @@ func (p *peer) event(body []byte) error {
 		d.Call.Routed()
 	}
 	return err
+}
+
+// fits checks what the peer sent that is sent on: it has to fit a frame beside what others get to
+// know of it.
+func (p *peer) fits(what string, length int, names ...string) error {
+	if limit := p.node.config().MaxFrame - frameRoom; length > limit {
+		return fmt.Errorf("%s of %d bytes, where %d are allowed", what, length, limit)
+	}
+	for _, name := range names {
+		if len(name) > wire.MaxName {
+			return fmt.Errorf("%s with a name or key of %d bytes, where %d are allowed", what,
+				len(name), wire.MaxName)
+		}
+	}
+	return nil
 }
 
 // route hands an event to everyone who gets it. The payload is copied only if it has to wait.

@@ -118,7 +118,7 @@ func (p *peer) register(s *router.Sub, t *Topic, group string) error {
 	if n.table.Find(p.party.Name) != p.party {
 		return nil // it is leaving
 	}
-	if err := n.checkRoom(p.party); err != nil {
+	if err := n.checkRoom(p.party, s.Event); err != nil {
 		return err
 	}
 	if !n.table.Add(s) {

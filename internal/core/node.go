@@ -24,6 +24,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/lahja-go/lahja/internal/codec"
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/router"
 	"github.com/lahja-go/lahja/internal/wire"
@@ -96,15 +97,27 @@ func (n *Node) next() uint64 {
 // maxNames is how many names there may be in To, in Except and in From.
 const maxNames = 1024
 
-// checkRoom fails when a party has as many subscriptions as it may. Of one elsewhere the bus says
-// so.
-func (n *Node) checkRoom(p *router.Party) error {
-	limit := n.config().Subscriptions
-	if n.line != nil || p.Subs() < limit {
+// checkRoom fails when a party has as many subscriptions as it may, or as can be told to those who
+// watch. Of one elsewhere the bus says so.
+func (n *Node) checkRoom(p *router.Party, event string) error {
+	const (
+		listed = 3       // beside each name
+		beside = 1 << 10 // the list
+	)
+	limit := min(n.config().Subscriptions, codec.ControlElements)
+	if n.line != nil {
 		return nil
 	}
-	return fault.Errorf(fault.Denied, "endpoint %q has %d subscriptions, which is as many as it may",
-		p.Name, limit)
+	if p.Subs() >= limit {
+		return fault.Errorf(fault.Denied,
+			"endpoint %q has %d subscriptions, which is as many as it may", p.Name, limit)
+	}
+	all := p.NameBytes() + len(event) + listed*(p.Subs()+1)
+	if most := n.config().MaxFrame - beside; all > most {
+		return fault.Errorf(fault.Denied, "endpoint %q has %d subscriptions to events with names of "+
+			"%d bytes in all, which is as many as fit a frame", p.Name, p.Subs(), p.NameBytes())
+	}
+	return nil
 }
 
 // CheckNames says what is wrong with the names that an option has.

@@ -166,9 +166,9 @@ func (p *peer) Frame(f wire.Frame) error {
 func mistake(err error) error {
 	var forbidden breach
 	if errors.As(err, &forbidden) {
-		return &session.ProtocolError{Reason: err.Error(), Code: fault.Denied}
+		return &session.ProtocolError{Reason: fault.Brief(err.Error()), Code: fault.Denied}
 	}
-	return &session.ProtocolError{Reason: err.Error()}
+	return &session.ProtocolError{Reason: fault.Brief(err.Error())}
 }
 
 // both handles the frames that either side may send.

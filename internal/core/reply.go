@@ -87,7 +87,11 @@ func (p *peer) sendAnswer(remote uint64, a Answer, final bool) {
 // reply takes an answer to a call of this Node.
 func (p *peer) reply(body []byte) error {
 	var r wire.Reply
-	if err := wire.ParseReply(body, &r); err != nil {
+	err := wire.ParseReply(body, &r)
+	if err == nil {
+		err = p.fits("a reply", len(r.Payload)+len(r.Message), r.Name, r.Code, r.Origin)
+	}
+	if err != nil {
 		return err
 	}
 	c, party := p.node.call(r.Call, p)
@@ -105,7 +109,7 @@ func (p *peer) reply(body []byte) error {
 	case r.Name == "":
 		a.Err = &fault.RemoteError{Endpoint: r.Origin, Code: fault.Code(r.Code), Message: r.Message}
 	case r.Name != c.wanted:
-		return fmt.Errorf("an answer with %s, where %s is wanted", r.Name, c.wanted)
+		return fmt.Errorf("an answer with %q, where %q is wanted", r.Name, c.wanted)
 	default:
 		a.Payload = append([]byte(nil), r.Payload...)
 	}
@@ -120,6 +124,9 @@ func (p *peer) reply(body []byte) error {
 // end notes that the peer will not answer a call of this Node.
 func (p *peer) end(body []byte) error {
 	e, err := wire.ParseEnd(body)
+	if err == nil {
+		err = p.fits("the end of a request", len(e.Message), e.Code, e.Origin)
+	}
 	if err != nil {
 		return err
 	}

@@ -166,7 +166,11 @@ func (t *Topic) tellHeld(names []string) {
 	}
 }
 
+// maxHeld is how many names are told at once, so that they fit every frame; it is for people.
+const maxHeld = 16
+
 func (h *held) tellLocked(t *Topic, p *peer, names []string) {
+	names = names[:min(len(names), maxHeld)]
 	if slices.Equal(names, h.told[p]) || len(names) > 0 && !p.link.Knows(t.ID) {
 		return // where no event has gone yet nothing waits
 	}

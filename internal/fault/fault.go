@@ -80,6 +80,15 @@ func Remote(endpoint string, err error) *RemoteError {
 	return e
 }
 
+// Brief is what an error says that a stranger had a say in: text, and no more than a log can take.
+func Brief(text string) string {
+	const enough = 512
+	if len(text) > enough {
+		text = text[:enough] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
+
 func (e *RemoteError) Error() string {
 	return fmt.Sprintf("endpoint %q: %s", e.Endpoint, e.Message)
 }

@@ -13,7 +13,8 @@ type Party struct {
 	Name string
 	Ref  any // its user's own
 
-	subs map[uint64]*Sub
+	subs      map[uint64]*Sub
+	nameBytes int
 }
 
 // Sub is a subscription of a Party.
@@ -31,6 +32,9 @@ type Sub struct {
 
 // Subs is the number of subscriptions of p.
 func (p *Party) Subs() int { return len(p.subs) }
+
+// NameBytes is how long the names of the events are that p subscribes to, each as often as it does.
+func (p *Party) NameBytes() int { return p.nameBytes }
 
 // Accepts reports whether events of origin are for s.
 func (s *Sub) Accepts(origin string) bool {
@@ -95,6 +99,7 @@ func (t *Table) Add(s *Sub) bool {
 		return false
 	}
 	s.Party.subs[s.ID] = s
+	s.Party.nameBytes += len(s.Event)
 	s.index = len(t.events[s.Event])
 	t.events[s.Event] = append(t.events[s.Event], s)
 	return true
@@ -107,6 +112,7 @@ func (t *Table) Remove(p *Party, id uint64) *Sub {
 		return nil
 	}
 	delete(p.subs, id)
+	p.nameBytes -= len(s.Event)
 	t.remove(s)
 	return s
 }

@@ -74,7 +74,8 @@ func (c *conn) Close() error {
 	if err := c.tcp.CloseWrite(); err != nil {
 		return c.tcp.Close()
 	}
-	time.AfterFunc(linger, func() { c.tcp.Close() })
+	tcp := c.tcp // alone: whoever has closed c does not pay for it
+	time.AfterFunc(linger, func() { tcp.Close() })
 	return nil
 }
 

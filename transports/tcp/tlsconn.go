@@ -212,7 +212,8 @@ func (c *tlsConn) linger() error {
 	if err := c.socket.CloseWrite(); err != nil {
 		return c.socket.TCPConn.Close()
 	}
-	time.AfterFunc(linger, func() { c.socket.TCPConn.Close() })
+	tcp := c.socket.TCPConn // alone: what TLS keeps for a connection is large
+	time.AfterFunc(linger, func() { tcp.Close() })
 	return nil
 }
 
