@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/wire"
 )
@@ -301,4 +303,108 @@ func TestHandshakeCannotWrite(t *testing.T) {
 		t.Error(err)
 	}
 	Refuse(x, fault.Denied) // is none of anybody's business
+}
+
+// heardFirst reads any bytes as what the other side says first, by the first of them as a bus or as
+// an endpoint. What is understood is understood again when it is said again.
+func heardFirst(t rapid.TB, data []byte) {
+	if len(data) == 0 {
+		return
+	}
+	conn := says(string(data[1:]))
+	if data[0]&1 == 0 {
+		h, err := ReadHello(conn)
+		if err != nil {
+			readable(t, conn)
+			return
+		}
+		again, err := ReadHello(says(first(wire.AppendControl(nil, wire.TypeHello, h))))
+		if err != nil || !reflect.DeepEqual(h, again) {
+			t.Fatalf("%+v is said again as %+v: %v", h, again, err)
+		}
+		return
+	}
+	w, err := Greet(conn, hello())
+	if err != nil {
+		if fault.CodeOf(err) == "" && !errors.As(err, new(*fault.RemoteError)) {
+			t.Fatalf("an error that cannot be told: %v", err)
+		}
+		return
+	}
+	again, err := Greet(says(first(wire.AppendControl(nil, wire.TypeWelcome, w))), hello())
+	if err != nil || !reflect.DeepEqual(w, again) {
+		t.Fatalf("%+v is said again as %+v: %v", w, again, err)
+	}
+}
+
+// readable checks that what a bus answered, if anything, is a refusal that an endpoint can read.
+func readable(t rapid.TB, conn *script) {
+	if conn.Len() == 0 {
+		return
+	}
+	_, err := Greet(says(conn.String()), hello())
+	if !errors.As(err, new(*fault.RemoteError)) {
+		t.Fatalf("the refusal %q cannot be read: %v", conn.String(), err)
+	}
+}
+
+// handshakes are what is said first, to a bus and to an endpoint.
+func handshakes() (seeds [][]byte) {
+	resumed := hello()
+	resumed.Session, resumed.Token = []byte("0123456789abcdef"), []byte("fedcba9876543210")
+	resumed.Attempt, resumed.Received = 1, 1<<40
+	full := welcome()
+	full.Session, full.Token, full.Features = resumed.Session, resumed.Token, []string{"resume"}
+	full.Permissions = wire.Encode(wire.Permissions{Broadcast: []string{"*"}})
+	for _, said := range []string{
+		first(wire.AppendControl(nil, wire.TypeHello, hello())),
+		first(wire.AppendControl(nil, wire.TypeHello, resumed)),
+		first(wire.AppendControl(nil, wire.TypeWelcome, welcome())),
+		first(wire.AppendControl(nil, wire.TypeWelcome, full)),
+		first(wire.AppendControl(nil, wire.TypeRefusal, wire.Refusal{Code: "a: b", Message: "why"})),
+	} {
+		seeds = append(seeds, append([]byte{0}, said...), append([]byte{1}, said...))
+	}
+	for _, o := range other {
+		seeds = append(seeds, append([]byte{0}, o.data...), append([]byte{1}, o.data...))
+	}
+	return seeds
+}
+
+// FuzzHandshake is for both sides. A checksum is made right before it is read, or no change would
+// get further.
+func FuzzHandshake(f *testing.F) {
+	for _, seed := range handshakes() {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		heardFirst(t, data)
+		heardFirst(t, summed(data))
+	})
+}
+
+// summed is what a side says first, with the checksums of its record made right.
+func summed(data []byte) []byte {
+	const start = 1 + len(wire.Preface)
+	if len(data) < start+wire.HeaderSize {
+		return data
+	}
+	data = bytes.Clone(data)
+	copy(data[1:], wire.Preface)
+	wire.PutHeader(data[start:], data[start+wire.HeaderSize:], 0)
+	return data
+}
+
+func TestHandshakeProperty(t *testing.T) {
+	seeds := handshakes()
+	rapid.Check(t, func(t *rapid.T) {
+		data := bytes.Clone(rapid.SampledFrom(seeds).Draw(t, "seed"))
+		for range rapid.IntRange(0, 4).Draw(t, "changes") {
+			at := rapid.IntRange(0, len(data)-1).Draw(t, "at")
+			data[at] = rapid.Byte().Draw(t, "byte")
+		}
+		data = data[:rapid.IntRange(1, len(data)).Draw(t, "length")]
+		heardFirst(t, data)
+		heardFirst(t, summed(data))
+	})
 }

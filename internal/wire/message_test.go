@@ -2,6 +2,8 @@ package wire_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -323,34 +325,84 @@ func addSeeds(f *testing.F) {
 	}
 }
 
-func FuzzEvent(f *testing.F) { fuzzBody(f, "Event") }
-func FuzzName(f *testing.F)  { fuzzBody(f, "Name") }
-func FuzzReply(f *testing.F) { fuzzBody(f, "Reply") }
-func FuzzEnd(f *testing.F)   { fuzzBody(f, "End") }
-
-// fuzzBody reads any bytes as a message of one kind.
-func fuzzBody(f *testing.F, name string) {
+// FuzzBody reads any bytes as the body of each kind of frame; the first of them says of which, to
+// have it found that a change of the others matters.
+func FuzzBody(f *testing.F) {
 	for i := range messages {
-		if m := &messages[i]; m.name == name {
-			for seed := range 8 {
-				f.Add(bodyOf(f, m, m.generate.Example(seed)))
-			}
-			f.Fuzz(func(t *testing.T, body []byte) { understood(t, m, body) })
+		for seed := range 4 {
+			body := bodyOf(f, &messages[i], messages[i].generate.Example(seed))
+			f.Add(append([]byte{byte(i)}, body...))
+		}
+	}
+	plain := byte(len(messages))
+	f.Add([]byte{plain, 1, 2, 3})
+	f.Add([]byte{plain + 1, 0, 3, 9, 1})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) == 0 {
+			return
+		}
+		kind, body := int(data[0])%(len(messages)+2), data[1:]
+		switch kind {
+		case len(messages):
+			understoodNumbers(t, body)
+		case len(messages) + 1:
+			understoodSlots(t, body)
+		default:
+			understood(t, &messages[kind], body)
+		}
+	})
+}
+
+// understoodNumbers reads any bytes as the numbers of a Window, a Confirm and the like.
+func understoodNumbers(tb rapid.TB, body []byte) {
+	for n := range 4 {
+		got, again := make([]uint64, n), make([]uint64, n)
+		places, second := make([]*uint64, n), make([]*uint64, n)
+		for i := range got {
+			places[i], second[i] = &got[i], &again[i]
+		}
+		if wire.Uvarints(body, places...) != nil {
+			continue
+		}
+		f, _, err := wire.Next(wire.AppendUvarints(nil, wire.TypeWindow, got...), 1024)
+		if err == nil {
+			err = wire.Uvarints(f.Body, second...)
+		}
+		if err != nil || !reflect.DeepEqual(got, again) {
+			tb.Fatalf("% x: %d becomes %d: %v", body, got, again, err)
 		}
 	}
 }
 
-// FuzzControl reads any bytes as each message that is a CBOR map.
-func FuzzControl(f *testing.F) {
-	kinds := messages[4:]
-	for i := range kinds {
-		for seed := range 2 {
-			f.Add(bodyOf(f, &kinds[i], kinds[i].generate.Example(seed)))
+// understoodSlots reads any bytes as a report of slots below a limit.
+func understoodSlots(tb rapid.TB, body []byte) {
+	const limit = 1 << 12
+	var all wire.Ranges
+	count := 0
+	err := wire.ParseTaken(body, limit, func(slot uint64) error {
+		if slot >= limit {
+			tb.Fatalf("% x: slot %d, where %d is the limit", body, slot, limit)
 		}
+		all.Add(slot)
+		if count++; count > limit { // whoever keeps slots would say so
+			return errors.New("a slot twice")
+		}
+		return nil
+	})
+	if all.Len() != count || err == nil && count == 0 && len(body) > 0 {
+		tb.Fatalf("% x: %d slots, and %d are there: %v", body, count, all.Len(), err)
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		for i := range kinds {
-			understood(t, &kinds[i], body)
+}
+
+func TestNumbersProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var body []byte
+		for range rapid.IntRange(0, 5).Draw(t, "numbers") {
+			v := rapid.OneOf(rapid.Uint64Range(0, 300), rapid.Uint64()).Draw(t, "number")
+			body = binary.AppendUvarint(body, v)
 		}
+		body = append(body, rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(t, "more")...)
+		understoodNumbers(t, body)
+		understoodSlots(t, body)
 	})
 }
