@@ -202,10 +202,10 @@ var framingRows = []row{
 		throw: func(x *attack) {
 			x.body(wire.Append(x.greeting(), wire.TypePing, nil))
 		}},
-	{number: 8, throws: "an event after the goodbye", at: open, ends: inOrder, throw: frames(
+	{number: 8, throws: "an event after the goodbye", at: open, ends: errInOrder, throw: frames(
 		wire.AppendControl(nil, wire.TypeGoodbye, wire.Goodbye{}),
 		wire.AppendEvent(nil, &wire.Event{Name: tick}))},
-	{number: 8, throws: "two goodbyes", at: open, ends: inOrder, throw: frames(
+	{number: 8, throws: "two goodbyes", at: open, ends: errInOrder, throw: frames(
 		wire.AppendControl(nil, wire.TypeGoodbye, wire.Goodbye{}),
 		wire.AppendControl(nil, wire.TypeGoodbye, wire.Goodbye{}))},
 	{number: 9, throws: "what only the other side sends, each in a session of its own", at: open,

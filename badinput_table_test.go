@@ -100,10 +100,10 @@ func (a *arena) try(t *testing.T, against string, r *row) (took int64) {
 	}
 	if ends != nil {
 		err := x.end()
-		if ends == inOrder && (err == nil || errors.Is(err, fouled)) {
+		if ends == errInOrder && (err == nil || errors.Is(err, fouled)) {
 			ends = err // whether it ends before the mistake is seen is a matter of luck
 		}
-		if ends == inOrder {
+		if ends == errInOrder {
 			ends = lahja.ErrClosed
 		}
 		if !errors.Is(err, ends) {
@@ -152,8 +152,8 @@ func TestBadInputsAreComplete(t *testing.T) {
 	}
 }
 
-// inOrder is how a connection ends that was parted from.
-var inOrder = errors.New("in order")
+// errInOrder is how a connection ends that was parted from.
+var errInOrder = errors.New("in order")
 
 // The errors of a connection.
 const (
