@@ -204,6 +204,9 @@ func (s *storm) hear(c *crew, k kindOfWords) *hearing {
 	h := &hearing{at: c, kind: k, view: map[string]int{}, cancel: cancel}
 	s.mu.Lock()
 	h.began = s.nowLocked()
+	if c.ended { // the bus has crashed since c was chosen
+		h.ending = h.began
+	}
 	s.heard = append(s.heard, h)
 	s.mu.Unlock()
 	switch k {
