@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -290,6 +291,7 @@ func (c *carrier) write() {
 		if k == nil {
 			select {
 			case <-l.wake:
+				runtime.Gosched() // who is ready to queue more does so first: one write for all
 				continue
 			case <-c.down:
 				return
