@@ -15,6 +15,10 @@ import (
 // farewell is how long a peer that is told of its mistake is given to read it.
 const farewell = time.Second
 
+// lone is how many bytes a request or an answer takes that goes alone: its sender waits for nothing
+// else, and pays for each change of goroutine.
+const lone = 512
+
 // carrier is one connection of a Link.
 type carrier struct {
 	link   *Link
@@ -286,18 +290,23 @@ func (c *carrier) said(direction *bool) {
 // write is the writer. After our Goodbye nothing may follow.
 func (c *carrier) write() {
 	l := c.link
+	written := 0 // bytes, since the last pause
 	for !c.parted || len(c.again) > 0 {
 		k := c.next()
 		if k == nil {
 			select {
 			case <-l.wake:
-				runtime.Gosched() // who is ready to queue more does so first: one write for all
+				if written > lone { // who is ready to queue more does so first: one write for all
+					runtime.Gosched()
+				}
+				written = 0
 				continue
 			case <-c.down:
 				return
 			}
 		}
-		_, err := c.conn.Write(k.buf)
+		n, err := c.conn.Write(k.buf)
+		written += n
 		last := k.goodbye
 		l.out.written(k)
 		if err != nil {
