@@ -27,6 +27,7 @@ import (
 func betrays(text string, secret []byte) string {
 	half := secret[:max(1, len(secret)/2)]
 	decimal := strings.Trim(fmt.Sprint(half), "[]")
+	literal := strings.TrimPrefix(fmt.Sprintf("%#v", half), "[]byte{")
 	forms := map[string]string{
 		"as it is":       string(half),
 		"quoted":         strings.Trim(fmt.Sprintf("%q", half), `"`),
@@ -35,7 +36,7 @@ func betrays(text string, secret []byte) string {
 		"base64":         base64.RawStdEncoding.EncodeToString(half)[:len(half)],
 		"base64 for URL": base64.RawURLEncoding.EncodeToString(half)[:len(half)],
 		"numbers":        decimal,
-		"numbers of Go":  strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", half), "[]byte{"), "}"),
+		"numbers of Go":  strings.TrimSuffix(literal, "}"),
 		"with commas":    strings.ReplaceAll(decimal, " ", ", "),
 	}
 	for form, s := range forms {
