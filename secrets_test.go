@@ -163,10 +163,14 @@ func TestSecretsAreNotTold(t *testing.T) {
 // secretsLife is a session in which much goes wrong, and returns all that is said of it.
 func secretsLife(s *stage, ear *overheard) string {
 	own, ep := s.own("own"), s.connect("worker")
-	sub, err := lahja.Subscribe(s.ctx, ep, func(context.Context, lahja.Event[item]) { panic("no") },
-		lahja.RecoverPanics())
+	handled := make(chan bool, 1)
+	sub, err := lahja.Subscribe(s.ctx, ep, func(context.Context, lahja.Event[item]) {
+		handled <- true
+		panic("no")
+	}, lahja.RecoverPanics())
 	s.must(err)
 	say(s, own, item{1})
+	take(s, handled)
 	_, wrong := s.attach("wrong")
 	_, taken := s.attach("worker")
 	_, refused := lahja.Connect(s.ctx, "x", tcp.New(s.address)) // without TLS
@@ -187,6 +191,7 @@ func secretsLife(s *stage, ear *overheard) string {
 		tcp.New("x", tcp.TLS(nil)), unix.New("x"), memory.New(), faulty.New(memory.New(), 1, nil),
 		ep.Stats(), s.bus.Stats(), lahja.Limits{}, lahja.AllowAll(), string(garbage))
 	ep.Close()
+	<-ep.Done() // the panic is logged
 	own.Close()
 	s.bus.Close()
 	text += printed(ep.Err(), sub.Err())
