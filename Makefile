@@ -76,7 +76,7 @@ bench: ## measure beside the peers, for some minutes; writes docs/bench
 	cd bench && $(GO) run . -out ../docs/bench
 
 bench-smoke: ## count allocations, see that each benchmark works, in seconds, and what -race leaves out
-	$(GO) test -run 'Allocs|Secrets' -bench . -benchtime 1x . >/dev/null
+	$(GO) test -run 'Allocs|Secrets|Mob' -bench . -benchtime 1x . >/dev/null
 	cd bench && $(GO) test ./... && $(GO) run . -small >/dev/null
 
 # Of the fuzz targets those of bytes, for half a minute each.

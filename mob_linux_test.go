@@ -82,7 +82,7 @@ func TestMob(t *testing.T) {
 		}
 		t.Logf("%d strangers at once, %d bytes each; closed %v after their Accept at the latest",
 			n, cost, l.longest())
-		if cost > 8<<10 {
+		if cost > 8<<10 && !raceDetector { // which makes each stack and buffer larger
 			t.Errorf("each costs %d bytes, where 8 KiB are allowed", cost)
 		}
 		if l.longest() > hung {
