@@ -16,7 +16,7 @@ import (
 // kind is what the package knows of an event type T. There is one of each T in a process.
 type kind[T any] struct {
 	codec   *codec.Type
-	holders sync.Pool // of *T: what is encoded or decoded must live on the heap
+	holders sync.Pool // of *Event[T]: what is encoded or decoded must live on the heap
 	blocks  mailbox.Blocks[Event[T]]
 }
 
@@ -35,7 +35,7 @@ func kindOf[T any]() (*kind[T], error) {
 	}
 	k, _ := kinds.LoadOrStore(t, &kind[T]{
 		codec:   c,
-		holders: sync.Pool{New: func() any { return new(T) }},
+		holders: sync.Pool{New: func() any { return new(Event[T]) }},
 	})
 	return k.(*kind[T]), nil
 }
@@ -84,12 +84,10 @@ func recycle(buf *bytes.Buffer) {
 // encode returns value in a buffer that the caller recycles.
 func (k *kind[T]) encode(value T) (*bytes.Buffer, error) {
 	buf := buffers.Get().(*bytes.Buffer)
-	h := k.holders.Get().(*T)
-	*h = value
-	err := k.codec.Encode(buf, h)
-	var zero T
-	*h = zero
-	k.holders.Put(h)
+	h := k.holders.Get().(*Event[T])
+	h.Value = value
+	err := k.codec.Encode(buf, &h.Value)
+	k.letGo(h)
 	if err != nil {
 		recycle(buf)
 		return nil, err
@@ -121,21 +119,23 @@ func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
 
 // Deliver implements [core.Kind].
 func (k *kind[T]) Deliver(subs []*core.Sub, payload []byte, d *core.Delivery) {
-	h := k.holders.Get().(*T)
-	err := k.codec.Decode(payload, h)
-	ev := Event[T]{Value: *h, Origin: d.Origin}
-	var zero T
-	*h = zero
-	k.holders.Put(h)
-	if err == nil {
-		k.push(subs, &ev, d)
+	ev := k.holders.Get().(*Event[T])
+	defer k.letGo(ev)
+	if err := k.codec.Decode(payload, &ev.Value); err != nil {
+		for _, s := range subs {
+			if d.For(s) {
+				s.Unreadable(d.Origin, err)
+			}
+		}
 		return
 	}
-	for _, s := range subs {
-		if d.For(s) {
-			s.Unreadable(d.Origin, err)
-		}
-	}
+	ev.Origin = d.Origin
+	k.push(subs, ev, d)
+}
+
+func (k *kind[T]) letGo(holder *Event[T]) {
+	*holder = Event[T]{}
+	k.holders.Put(holder)
 }
 
 // Gone implements [core.Kind].

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -40,27 +41,41 @@ func run() error {
 	flag.DurationVar(&s.target, "time", 300*time.Millisecond, "how long each measurement lasts")
 	out := flag.String("out", "", "the directory for the table and the charts; none: only print")
 	only := flag.String("run", "", "a regular expression: only cases whose name it matches")
+	of := flag.String("of", "", "a regular expression: only rows whose label it matches")
 	flag.StringVar(&s.profile, "profile", "", "the directory for CPU profiles; none: no profiles")
 	small := flag.Bool("small", false, "everything once, small: it only has to work")
 	flag.Parse()
 	if *small {
 		s = settings{rounds: 1, target: 5 * time.Millisecond, small: true}
 	}
-	wanted, err := regexp.Compile(*only)
+	chosen, err := choose(cases(s.small), *only, *of)
 	if err != nil {
 		return err
-	}
-	var chosen []*benchCase
-	for _, c := range cases(s.small) {
-		if wanted.MatchString(c.Name) {
-			chosen = append(chosen, c)
-		}
 	}
 	tables, err := s.measure(chosen)
 	if err != nil {
 		return err
 	}
 	return publish(os.Stdout, *out, tables, s)
+}
+
+// choose returns the cases whose name matches, with those of their rows whose label does.
+func choose(all []*benchCase, name, label string) (chosen []*benchCase, err error) {
+	names, err := regexp.Compile(name)
+	if err != nil {
+		return nil, err
+	}
+	labels, err := regexp.Compile(label)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range all {
+		if names.MatchString(c.Name) {
+			c.Rows = slices.DeleteFunc(c.Rows, func(r row) bool { return !labels.MatchString(r.Label) })
+			chosen = append(chosen, c)
+		}
+	}
+	return chosen, nil
 }
 
 // parse reads the JSON that one of our processes gives to another.

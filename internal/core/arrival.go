@@ -51,9 +51,21 @@ func (in *inlet) tell() {
 
 // inlet returns the one for a number that the peer uses for an event's name.
 func (p *peer) inlet(number uint64) (*inlet, error) {
-	if in := p.inlets[number]; in != nil {
+	if in := p.recent; in != nil && in.number == number {
 		return in, nil
 	}
+	in := p.inlets[number]
+	if in == nil {
+		var err error
+		if in, err = p.openInlet(number); err != nil {
+			return nil, err
+		}
+	}
+	p.recent = in
+	return in, nil
+}
+
+func (p *peer) openInlet(number uint64) (*inlet, error) {
 	name, known := p.names[number]
 	if !known {
 		return nil, fmt.Errorf("an event with the number %d, which has no name", number)
@@ -83,8 +95,8 @@ const (
 
 // event delivers an event of the peer.
 func (p *peer) event(body []byte) error {
-	var e wire.Event
-	if err := wire.ParseEvent(body, &e); err != nil {
+	e, d := &p.arrived, &p.delivery
+	if err := wire.ParseEvent(body, e); err != nil {
 		return err
 	}
 	if err := p.fits("an event", len(e.Payload), e.Key); err != nil {
@@ -94,13 +106,11 @@ func (p *peer) event(body []byte) error {
 	if err != nil {
 		return err
 	}
-	d := &p.delivery
 	*d = Delivery{Topic: in.topic, Key: e.Key, Missed: e.Missed}
-	defer func() { p.delivery = Delivery{} }()
 	if p.party == nil {
-		err = p.originOf(&e, d)
+		err = p.originOf(e, d)
 	} else {
-		err = p.admit(&e, d, in)
+		err = p.admit(e, d, in)
 	}
 	if err != nil {
 		return err
@@ -114,7 +124,7 @@ func (p *peer) event(body []byte) error {
 	}
 	d.Flight = window.NewFlight(owner, size, e.Slot, e.Flags&wire.FlagPrompt != 0)
 	if e.Flags&wire.FlagRequest != 0 {
-		if d.Call, err = p.request(&e); err != nil {
+		if d.Call, err = p.request(e); err != nil {
 			d.Flight.Drop()
 			return err
 		}
@@ -124,14 +134,15 @@ func (p *peer) event(body []byte) error {
 		}
 	}
 	if e.Flags&wire.FlagRetain != 0 {
-		err = p.retain(&e, d, size)
+		err = p.retain(e, d, size)
 	} else {
-		p.route(&e, d, size)
+		p.route(e, d, size)
 	}
 	d.Flight.Drop()
 	if d.Call != nil {
 		d.Call.Routed()
 	}
+	d.Call, e.Payload = nil, nil // the next event may be long in coming
 	return err
 }
 
@@ -202,11 +213,14 @@ func (p *peer) originOf(e *wire.Event, d *Delivery) error {
 	if e.Flags&^(onlyDown|eitherWay) != 0 || e.Flags&wire.FlagOrigin == 0 {
 		return fmt.Errorf("an event of the bus with the flags %#x", uint64(e.Flags))
 	}
-	origin, known := p.names[e.Origin]
-	if !known {
-		return fmt.Errorf("an event of an origin with the number %d, which has no name", e.Origin)
+	if p.origin.Number != e.Origin || p.origin.Name == "" {
+		name, known := p.names[e.Origin]
+		if !known {
+			return fmt.Errorf("an event of an origin with the number %d, which has no name", e.Origin)
+		}
+		p.origin = wire.Name{Number: e.Origin, Name: name}
 	}
-	d.Origin, d.fromBus = origin, true
+	d.Origin, d.fromBus = p.origin.Name, true
 	return nil
 }
 

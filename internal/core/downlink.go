@@ -12,8 +12,6 @@ import (
 // fromEndpoint handles the frames that only an endpoint sends.
 func (p *peer) fromEndpoint(f wire.Frame) (known bool, err error) {
 	switch f.Type {
-	case wire.TypeEvent:
-		return true, p.event(f.Body)
 	case wire.TypeSubscribe:
 		return true, p.subscribed(f.Body)
 	case wire.TypeLeave:

@@ -30,7 +30,10 @@ type peer struct {
 	// What follows is the link's reader's own.
 	names    map[uint64]string // that the peer has given numbers
 	inlets   map[uint64]*inlet // by the number of the event's name
-	delivery Delivery          // the event that is being delivered; kept to save an allocation
+	recent   *inlet            // the one that was used last
+	origin   wire.Name         // that was looked up last
+	arrived  wire.Event        // the event that is being delivered; kept to save an allocation
+	delivery Delivery          // of it
 
 	// addressing is held while an event for one subscription is handed over, until it is reported.
 	addressing sync.Mutex
@@ -144,12 +147,12 @@ func (p *peer) Goodbye(g wire.Goodbye) {
 // Frame implements [session.Handler].
 func (p *peer) Frame(f wire.Frame) error {
 	known, err := p.both(f)
-	if !known {
-		if p.party == nil {
-			known, err = p.fromBus(f)
-		} else {
-			known, err = p.fromEndpoint(f)
-		}
+	switch {
+	case known:
+	case p.party == nil:
+		known, err = p.fromBus(f)
+	default:
+		known, err = p.fromEndpoint(f)
 	}
 	switch {
 	case err != nil:
@@ -174,6 +177,8 @@ func mistake(err error) error {
 // both handles the frames that either side may send.
 func (p *peer) both(f wire.Frame) (known bool, err error) {
 	switch f.Type {
+	case wire.TypeEvent:
+		return true, p.event(f.Body)
 	case wire.TypeName:
 		return true, p.name(f.Body)
 	case wire.TypeReply:
@@ -195,6 +200,7 @@ func (p *peer) name(body []byte) error {
 	}
 	if n.Name == "" {
 		delete(p.names, n.Number)
+		p.origin = wire.Name{}
 		return nil
 	}
 	if _, taken := p.names[n.Number]; taken {

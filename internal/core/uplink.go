@@ -13,8 +13,6 @@ import (
 // fromBus handles the frames that only a bus sends.
 func (p *peer) fromBus(f wire.Frame) (known bool, err error) {
 	switch f.Type {
-	case wire.TypeEvent:
-		return true, p.event(f.Body)
 	case wire.TypeSubscribed:
 		return true, p.subscriptionAnswered(f.Body)
 	case wire.TypeWindow:

@@ -28,11 +28,17 @@ type Flight struct {
 	Slot   uint64 // the number that the publisher's side gave it; unused by local publishers
 	Prompt bool   // the publisher is short of room: report at once when it is taken
 
-	refs  atomic.Int32
-	fate  atomic.Int32
-	early atomic.Bool // it was settled before the last holder let go
+	state atomic.Uint64 // the number of holders, the fate and whether it was settled before the end
 	owner Settler
 }
+
+// The parts of a Flight's state. They are one word, for each is looked at for each event.
+const (
+	holders   = 1<<32 - 1
+	fateShift = 32
+	fateMask  = 3 << fateShift
+	settled   = 1 << 34
+)
 
 // Fate is what became of an event that was for one holder alone.
 type Fate int32
@@ -46,20 +52,26 @@ const (
 
 // Meet says what becomes of the event. Drop it afterwards; Meet of nil does nothing.
 func (f *Flight) Meet(fate Fate) {
-	if f != nil {
-		f.fate.Store(int32(fate))
+	if f == nil {
+		return
+	}
+	for {
+		state := f.state.Load()
+		if f.state.CompareAndSwap(state, state&^fateMask|uint64(fate)<<fateShift) {
+			return
+		}
 	}
 }
 
 // Conclude settles f at once, whoever still holds it. The caller must hold it itself.
 func (f *Flight) Conclude() {
-	if !f.early.Swap(true) {
+	if f.state.Or(settled)&settled == 0 {
 		f.owner.Settle(f)
 	}
 }
 
 // Fate returns what has become of the event.
-func (f *Flight) Fate() Fate { return Fate(f.fate.Load()) }
+func (f *Flight) Fate() Fate { return Fate(f.state.Load() & fateMask >> fateShift) }
 
 var flights = sync.Pool{New: func() any { return new(Flight) }}
 
@@ -67,21 +79,25 @@ var flights = sync.Pool{New: func() any { return new(Flight) }}
 func NewFlight(owner Settler, size int64, slot uint64, prompt bool) *Flight {
 	f := flights.Get().(*Flight)
 	f.Size, f.Slot, f.Prompt, f.owner = size, slot, prompt, owner
-	f.refs.Store(1)
-	f.fate.Store(int32(Taken))
-	f.early.Store(false)
+	f.state.Store(1)
 	return f
 }
 
 // Hold adds a holder. The caller must be one itself.
-func (f *Flight) Hold() { f.refs.Add(1) }
+func (f *Flight) Hold() { f.state.Add(1) }
 
 // Drop lets go of f; the last to do so settles it. Drop of nil does nothing.
 func (f *Flight) Drop() {
-	if f == nil || f.refs.Add(-1) > 0 {
+	if f == nil {
 		return
 	}
-	if !f.early.Load() {
+	state := f.state.Load()
+	if state&holders > 1 { // who is alone needs no change that others could see
+		if state = f.state.Add(^uint64(0)); state&holders > 0 {
+			return
+		}
+	}
+	if state&settled == 0 {
 		f.owner.Settle(f)
 	}
 	f.owner = nil

@@ -143,7 +143,17 @@ type cursor struct {
 	bad  bool
 }
 
+// uvarint is short enough to be inlined: most numbers are of one byte.
 func (c *cursor) uvarint() uint64 {
+	if len(c.rest) > 0 && c.rest[0] < 0x80 {
+		v := c.rest[0]
+		c.rest = c.rest[1:]
+		return uint64(v)
+	}
+	return c.long()
+}
+
+func (c *cursor) long() uint64 {
 	v, n := binary.Uvarint(c.rest)
 	if n <= 0 {
 		c.bad, c.rest = true, nil
