@@ -16,6 +16,7 @@ import (
 // kind is what the package knows of an event type T. There is one of each T in a process.
 type kind[T any] struct {
 	codec   *codec.Type
+	fixed   int64     // what each value counts for; 0: it depends on the value
 	holders sync.Pool // of *Event[T]: what is encoded or decoded must live on the heap
 	blocks  mailbox.Blocks[Event[T]]
 }
@@ -26,18 +27,19 @@ var kinds sync.Map
 
 func kindOf[T any]() (*kind[T], error) {
 	t := reflect.TypeFor[T]()
-	if k, known := kinds.Load(t); known {
-		return k.(*kind[T]), nil
+	if known, found := kinds.Load(t); found {
+		return known.(*kind[T]), nil
 	}
 	c, err := codec.EventFor[T]()
 	if err != nil {
 		return nil, err
 	}
-	k, _ := kinds.LoadOrStore(t, &kind[T]{
-		codec:   c,
-		holders: sync.Pool{New: func() any { return new(Event[T]) }},
-	})
-	return k.(*kind[T]), nil
+	k := &kind[T]{codec: c, holders: sync.Pool{New: func() any { return new(Event[T]) }}}
+	if size, fixed := c.FixedSize(); fixed {
+		k.fixed = int64(size) + window.Overhead
+	}
+	known, _ := kinds.LoadOrStore(t, k)
+	return known.(*kind[T]), nil
 }
 
 func responseOf[Resp any]() (*codec.Type, error) {
@@ -59,14 +61,16 @@ func answerOf[Resp any](response *codec.Type, resp Resp) core.Answer {
 func (k *kind[T]) name() string { return k.codec.Name() }
 
 // size is what an event that is not encoded counts for.
-//
-//go:noinline
 func (k *kind[T]) size(value T) int64 {
-	n, fixed := k.codec.FixedSize()
-	if !fixed {
-		n = k.codec.Size(reflect.ValueOf(&value).Elem())
+	if k.fixed > 0 {
+		return k.fixed
 	}
-	return int64(n) + window.Overhead
+	return k.measure(value)
+}
+
+//go:noinline
+func (k *kind[T]) measure(value T) int64 {
+	return int64(k.codec.Size(reflect.ValueOf(&value).Elem())) + window.Overhead
 }
 
 // buffers are for encoding. Big ones are not kept.
@@ -99,13 +103,13 @@ func (k *kind[T]) encode(value T) (*bytes.Buffer, error) {
 func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
 	return func(s *core.Sub) core.Box {
 		return mailbox.New(mailbox.Options[Event[T]]{
+			Handled:    s.Spec.Workers > 0,
 			Buffer:     o.buffer,
 			Take:       o.take,
 			DropOldest: o.dropOldest,
 			Limit:      s.BacklogLimit(),
 			Blocks:     &k.blocks,
 			Missed:     func(ev *Event[T]) *uint64 { return &ev.Missed },
-			Reclaim:    s.Reclaims(),
 			Stale:      func(ev *Event[T]) bool { return ev.back.Over() },
 			Lost:       func(ev *Event[T]) { ev.back.Lost() },
 			Complete:   s.Complete,

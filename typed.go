@@ -251,9 +251,10 @@ func handle[T any](
 	return &Subscription{sub}, nil
 }
 
-// work calls handler with what arrives until the channel of s is closed.
+// work calls handler with what arrives until the mailbox of s has ended.
 func work[T any](s *core.Sub, handler func(context.Context, Event[T])) {
-	for ev := range channelOf[T](s) {
+	box := s.Box.(*mailbox.Mailbox[Event[T]])
+	for ev, open := box.Next(); open; ev, open = box.Next() {
 		if !s.Begin(ev.back) {
 			ev.back.Lost()
 			continue

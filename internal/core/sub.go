@@ -302,9 +302,6 @@ func (s *Sub) Unreadable(origin string, err error) {
 		s.Endpoint.name, s.Spec.Event, origin, err), false)
 }
 
-// Reclaims reports whether what is in the channel when it ends is to be discarded.
-func (s *Sub) Reclaims() bool { return s.Spec.reclaims() }
-
 // BacklogLimit is the most bytes that may wait in its mailbox.
 func (s *Sub) BacklogLimit() int64 { return s.Endpoint.node.backlogLimit() }
 

@@ -9,6 +9,7 @@ import (
 // list holds events in blocks, so that a long one is never moved. It is guarded by its Mailbox.
 type list[E any] struct {
 	first, last *block[E]
+	spare       *block[E] // a small one, kept for who takes events one by one as they come
 }
 
 // block is a part of a list.
@@ -61,7 +62,9 @@ func (l *list[E]) add(p *Blocks[E]) (e *entry[E], grown bool) {
 	b := l.last
 	switch {
 	case b == nil:
-		b = p.get(smallBlock)
+		if b, l.spare = l.spare, nil; b == nil {
+			b = p.get(smallBlock)
+		}
 		l.first, l.last = b, b
 	case b.used == len(b.entries):
 		b, grown = p.get(largeBlock), true
@@ -71,9 +74,30 @@ func (l *list[E]) add(p *Blocks[E]) (e *entry[E], grown bool) {
 	return &b.entries[b.used-1], grown
 }
 
+// head is the first entry of a list that is not empty.
+func (l *list[E]) head() *entry[E] { return &l.first.entries[l.first.sent] }
+
+// drop removes the first entry; a block that is empty then goes to p.
+func (l *list[E]) drop(p *Blocks[E]) {
+	b := l.first
+	b.entries[b.sent] = entry[E]{} // not to keep alive what was taken
+	if b.sent++; b.sent < b.used {
+		return
+	}
+	if l.first = b.next; l.first == nil {
+		l.last = nil
+	}
+	if len(b.entries) > smallBlock || l.spare != nil {
+		p.put(b)
+		return
+	}
+	b.used, b.sent, b.next = 0, 0, nil
+	l.spare = b
+}
+
 // takeAll returns the blocks of the list, which is empty then.
 func (l *list[E]) takeAll() *block[E] {
 	b := l.first
-	*l = list[E]{}
+	l.first, l.last = nil, nil
 	return b
 }

@@ -1,8 +1,11 @@
-// Package mailbox is the queue of one subscription.
+// Package mailbox is the queue of one subscription. Nobody who delivers ever waits for the
+// subscriber.
 //
-// An event goes straight into the subscription's channel while there is room and nothing is
-// listed; otherwise it is listed, and a goroutine that lives only while something is listed swaps
-// the list whole and sends it on. So nobody who delivers ever waits for the subscriber.
+// Who reads a channel gets an event straight into it while there is room and nothing is listed;
+// otherwise it is listed, and a goroutine that lives only while something is listed, the pump, swaps
+// the list whole and sends it on. Handlers need neither channel nor pump: they take from the list
+// themselves, which saves a change of goroutine and two copies of each event. To publishers both are
+// the same: so many events count as taken as the channel has, or would have, room for.
 package mailbox
 
 import (
@@ -27,11 +30,11 @@ const (
 // Options are fixed when a Mailbox is made. Missed and Go are called under the Mailbox's lock: the
 // one must only return a pointer, the other only start a goroutine.
 type Options[E any] struct {
-	Buffer     int   // capacity of the channel
+	Handled    bool  // handlers take the events by Next; otherwise they come by the channel C
+	Buffer     int   // capacity of the channel, or of what counts as taken before a handler takes it
 	Take       int   // complete after so many events; 0: no such end
 	Limit      int64 // most bytes listed
-	DropOldest bool  // when the channel is full, drop its oldest event instead of listing
-	Reclaim    bool  // what is in the channel when End is called is discarded as well
+	DropOldest bool  // when there is no room, drop the oldest event instead of listing
 
 	Blocks   *Blocks[E]
 	Missed   func(*E) *uint64 // where an event counts the dropped ones before it
@@ -46,15 +49,17 @@ type Options[E any] struct {
 
 // Mailbox is the queue of one subscription. All its methods may be called concurrently.
 type Mailbox[E any] struct {
-	opt    Options[E]
-	ch     chan E        // closed by finish, when nobody sends any more
-	done   chan struct{} // closed by End
-	listed atomic.Int64  // bytes that wait on the list or in the pump's batch
-	sent   atomic.Uint64 // events that left the list
+	opt      Options[E]
+	ch       chan E        // closed by finish, when nobody sends any more
+	done     chan struct{} // closed by End: the pump may wait for room in ch
+	sent     atomic.Uint64 // events that left the list, and the pump's batch
+	unlisted atomic.Int64  // bytes of them
 
 	mu      sync.Mutex // guards what follows; every send to ch but the pump's is made under it
 	list    list[E]
-	pumping bool // the pump is alive: it alone sends to ch
+	listed  int64 // bytes that ever came onto the list
+	pumping bool  // the pump is alive: it alone sends to ch
+	queue   queue[E]
 	sealed  bool // no more events: Take is reached or End was called
 	ended   bool // End was called
 	pushed  int  // events accepted and not dropped
@@ -63,14 +68,26 @@ type Mailbox[E any] struct {
 
 // New returns an open Mailbox.
 func New[E any](opt Options[E]) *Mailbox[E] {
-	return &Mailbox[E]{opt: opt, ch: make(chan E, opt.Buffer), done: make(chan struct{})}
+	m := &Mailbox[E]{opt: opt}
+	if opt.Handled {
+		m.queue.arrived.L = &m.mu
+	} else {
+		m.ch, m.done = make(chan E, opt.Buffer), make(chan struct{})
+	}
+	return m
 }
 
-// C is the channel on which the events arrive.
+// C is the channel on which the events arrive, where they are not handled.
 func (m *Mailbox[E]) C() <-chan E { return m.ch }
 
 // Lag is the number of bytes that wait for room in the channel.
-func (m *Mailbox[E]) Lag() int64 { return m.listed.Load() }
+func (m *Mailbox[E]) Lag() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lagLocked()
+}
+
+func (m *Mailbox[E]) lagLocked() int64 { return m.listed - m.unlisted.Load() }
 
 // Sent is the number of events that waited for room and found it.
 func (m *Mailbox[E]) Sent() uint64 { return m.sent.Load() }
@@ -86,14 +103,19 @@ func (m *Mailbox[E]) Counts() (accepted, missed uint64) {
 // lack its size: then Push may answer NeedsSize, and has done nothing.
 func (m *Mailbox[E]) Push(ev *E, flight *window.Flight, charge *window.Charge) Result {
 	m.mu.Lock()
-	if m.sealed {
+	switch {
+	case m.sealed:
 		m.mu.Unlock()
 		return Refused
-	}
-	if m.opt.DropOldest {
+	case m.opt.DropOldest:
 		return m.replace(*ev)
-	}
-	if !m.pumping && m.trySend(ev) {
+	case m.opt.Handled:
+		if m.queue.room(m.opt.Buffer) {
+			m.queue.free++
+			m.enqueue(ev)
+			return m.accepted(Taken)
+		}
+	case !m.pumping && m.trySend(ev):
 		if m.opt.Take == 0 { // the usual way, kept short
 			m.pushed++
 			m.mu.Unlock()
@@ -101,6 +123,11 @@ func (m *Mailbox[E]) Push(ev *E, flight *window.Flight, charge *window.Charge) R
 		}
 		return m.accepted(Taken)
 	}
+	return m.wait(ev, flight, charge)
+}
+
+// wait lists an event for which there is no room, and unlocks.
+func (m *Mailbox[E]) wait(ev *E, flight *window.Flight, charge *window.Charge) Result {
 	size := charge.Size
 	if flight != nil {
 		size = flight.Size
@@ -109,7 +136,7 @@ func (m *Mailbox[E]) Push(ev *E, flight *window.Flight, charge *window.Charge) R
 		m.mu.Unlock()
 		return NeedsSize
 	}
-	if waiting := m.listed.Load(); waiting > 0 && waiting+size > m.opt.Limit {
+	if waiting := m.lagLocked(); waiting > 0 && waiting+size > m.opt.Limit {
 		m.mu.Unlock()
 		return Overflow
 	}
@@ -121,8 +148,11 @@ func (m *Mailbox[E]) Push(ev *E, flight *window.Flight, charge *window.Charge) R
 		charge.Take()
 		e.account = charge.Account
 	}
-	m.listed.Add(size)
-	if !m.pumping {
+	m.listed += size
+	switch {
+	case m.opt.Handled:
+		m.queue.owe(m.list.last)
+	case !m.pumping:
 		m.pumping = true
 		m.opt.Go(m.pump)
 	}
@@ -149,7 +179,7 @@ func (m *Mailbox[E]) accepted(result Result) Result {
 	m.pushed++
 	complete := m.pushed == m.opt.Take
 	m.sealed = m.sealed || complete
-	finish := complete && !m.pumping
+	finish := complete && m.idleLocked()
 	m.mu.Unlock()
 	if complete {
 		m.opt.Complete()
@@ -160,20 +190,20 @@ func (m *Mailbox[E]) accepted(result Result) Result {
 	return result
 }
 
-// replace sends ev, in place of the oldest event if the channel is full, and unlocks. What it
-// drops is counted in ev, together with what the dropped event was to tell: so the counts that
-// arrive and the one that is still in the channel add up to all that was dropped.
+// replace accepts ev, in place of the oldest events if there is no room, and unlocks. What it drops
+// is counted in ev, together with what the dropped event was to tell: so the counts that arrive and
+// the one that still waits add up to all that was dropped.
 func (m *Mailbox[E]) replace(ev E) Result {
 	var dropped []E
-	for !m.trySend(&ev) {
-		select {
-		case old := <-m.ch:
-			*m.opt.Missed(&ev) += *m.opt.Missed(&old) + 1
-			m.pushed--
-			m.missed++
-			dropped = append(dropped, old)
-		default: // the subscriber has just taken one
+	for !m.placeLocked(&ev) {
+		old, some := m.oldestLocked()
+		if !some {
+			continue // the subscriber has just taken one
 		}
+		*m.opt.Missed(&ev) += *m.opt.Missed(&old) + 1
+		m.pushed--
+		m.missed++
+		dropped = append(dropped, old)
 	}
 	result := m.accepted(Taken)
 	for i := range dropped {
@@ -182,118 +212,36 @@ func (m *Mailbox[E]) replace(ev E) Result {
 	return result
 }
 
-// pump sends what is listed until nothing is, or the mailbox ends. It is the only sender while it
-// lives, and closes the channel if it is the last.
-func (m *Mailbox[E]) pump() {
-	for {
-		m.mu.Lock()
-		blocks := m.list.takeAll()
-		if m.ended || blocks == nil {
-			m.pumping = false
-			finish := m.sealed
-			m.mu.Unlock()
-			m.discardAll(blocks)
-			if finish {
-				m.finish()
-			}
-			return
-		}
-		m.mu.Unlock()
-		m.sendAll(blocks)
+// placeLocked puts ev where it counts as taken; false: there is no room.
+func (m *Mailbox[E]) placeLocked(ev *E) bool {
+	if !m.opt.Handled {
+		return m.trySend(ev)
 	}
-}
-
-// sendAll sends what is in blocks, and gives each back to the list as it becomes empty.
-func (m *Mailbox[E]) sendAll(blocks *block[E]) {
-	var b bill
-	for blocks != nil {
-		if !m.sendBlock(blocks, &b) {
-			m.settle(&b)
-			m.discardAll(blocks)
-			return
-		}
-		next := blocks.next
-		m.opt.Blocks.put(blocks)
-		blocks = next
+	if !m.queue.room(m.opt.Buffer) {
+		return false
 	}
-	m.settle(&b)
-}
-
-// sendBlock sends what is in one block; false: the mailbox has ended.
-func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
-	for events.sent < events.used {
-		e := &events.entries[events.sent]
-		switch {
-		case m.opt.Take == 0 && m.opt.Stale(&e.event): // with Take nothing would come in its place
-			m.opt.Lost(&e.event)
-		case m.trySend(&e.event): // which costs less than the select
-		default:
-			m.settle(b) // before it may wait for long
-			select {
-			case m.ch <- e.event:
-			case <-m.done:
-				return false
-			}
-		}
-		events.sent++
-		m.release(e, b)
-	}
+	m.queue.free++
+	m.enqueue(ev)
 	return true
 }
 
-func (m *Mailbox[E]) discardAll(blocks *block[E]) {
-	var b bill
-	for ; blocks != nil; blocks = blocks.next {
-		for ; blocks.sent < blocks.used; blocks.sent++ {
-			e := &blocks.entries[blocks.sent]
-			ev := e.event
-			e.flight.Meet(window.Returned)
-			m.release(e, &b)
-			m.opt.Lost(&ev)
-		}
+// oldestLocked takes out the oldest event that counts as taken.
+func (m *Mailbox[E]) oldestLocked() (ev E, some bool) {
+	if m.opt.Handled {
+		ev, _ = m.dequeueLocked()
+		return ev, true
 	}
-	m.settle(&b)
-}
-
-// bill is what has left the list and is not accounted for yet: the counters are shared with
-// publishers, who would contend for them with each event.
-type bill struct {
-	events  uint64
-	listed  int64           // bytes
-	account *window.Account // that is charged
-	charged int64           // bytes of listed
-}
-
-// release clears e, so that the list does not keep alive what was sent, and puts it on the bill.
-func (m *Mailbox[E]) release(e *entry[E], b *bill) {
-	if e.account != b.account {
-		b.pay()
-		b.account = e.account
-	}
-	b.events++
-	b.listed += e.size
-	if e.flight != nil {
-		e.flight.Drop()
-	} else {
-		b.charged += e.size
-	}
-	*e = entry[E]{}
-}
-
-// settle accounts for what is on the bill.
-func (m *Mailbox[E]) settle(b *bill) {
-	m.sent.Add(b.events)
-	m.listed.Add(-b.listed)
-	b.pay()
-	*b = bill{}
-}
-
-func (b *bill) pay() {
-	if b.charged > 0 {
-		b.account.Release(b.charged)
-		b.charged = 0
+	select {
+	case ev = <-m.ch:
+		return ev, true
+	default:
+		return ev, false
 	}
 }
+
+// idleLocked reports whether nothing is on its way to the subscriber any more: what is in the
+// channel can still be read.
+func (m *Mailbox[E]) idleLocked() bool { return !m.pumping && m.list.first == nil }
 
 // End refuses further events, discards what is listed and closes the channel; what is in the
 // channel can still be read. Further calls do nothing.
@@ -303,10 +251,17 @@ func (m *Mailbox[E]) End() {
 		m.mu.Unlock()
 		return
 	}
-	finish := !m.sealed && !m.pumping
+	var discarded *block[E]
+	finish := m.idleLocked() && !m.sealed
 	m.sealed, m.ended = true, true
-	close(m.done)
+	if m.opt.Handled {
+		discarded = m.clearLocked()
+		finish = finish || discarded != nil
+	} else {
+		close(m.done)
+	}
 	m.mu.Unlock()
+	m.discardAll(discarded)
 	if finish {
 		m.finish()
 	}
@@ -315,7 +270,7 @@ func (m *Mailbox[E]) End() {
 // Seal refuses further events; the channel closes when what is listed has been sent.
 func (m *Mailbox[E]) Seal() {
 	m.mu.Lock()
-	finish := !m.sealed && !m.pumping
+	finish := m.idleLocked() && !m.sealed
 	m.sealed = true
 	m.mu.Unlock()
 	if finish {
@@ -323,33 +278,27 @@ func (m *Mailbox[E]) Seal() {
 	}
 }
 
-// finish runs once: when the mailbox is sealed and the pump, if there was one, is through.
+// finish runs once: when the mailbox is sealed, nothing is listed, and the pump is through.
 func (m *Mailbox[E]) finish() {
-	if m.opt.Reclaim {
-		m.reclaim()
-	}
 	m.opt.Finished()
 	if m.opt.Closing == nil {
-		close(m.ch)
+		m.close()
 		return
 	}
 	m.opt.Defer(func() {
 		m.opt.Closing()
-		close(m.ch)
+		m.close()
 	})
 }
 
-// reclaim discards what is in the channel, unless it may still be taken.
-func (m *Mailbox[E]) reclaim() {
-	m.mu.Lock()
-	ended := m.ended
-	m.mu.Unlock()
-	for ended {
-		select {
-		case ev := <-m.ch:
-			m.opt.Lost(&ev)
-		default:
-			return
-		}
+// close ends the channel, or has Next return false.
+func (m *Mailbox[E]) close() {
+	if !m.opt.Handled {
+		close(m.ch)
+		return
 	}
+	m.mu.Lock()
+	m.queue.closed = true
+	m.mu.Unlock()
+	m.queue.arrived.Broadcast()
 }

@@ -76,10 +76,19 @@ func (w *watched) start(f func()) {
 	})
 }
 
+// receive waits for the next event, however it comes.
+func (w *watched) receive() (e event, open bool) {
+	if w.opt.Handled {
+		return w.Next()
+	}
+	e, open = <-w.C()
+	return e, open
+}
+
 // leave ends the mailbox; what it has started then ends too, or the bubble reports it.
 func (w *watched) leave() {
 	w.End()
-	for range w.C() {
+	for _, open := w.receive(); open; _, open = w.receive() {
 	}
 	w.tasks.Wait()
 }
@@ -109,8 +118,8 @@ type modelled struct {
 	size int64
 }
 
-// model is a mailbox without goroutines: what is in the channel, what the pump has in hand, and
-// what is listed.
+// model is a mailbox without goroutines: what is in the channel, or where it is handled what counts
+// as taken; what the pump has in hand; and what is listed.
 type model struct {
 	w       *watched
 	opt     Options[event]
@@ -136,9 +145,10 @@ func TestPropertyModel(t *testing.T) {
 		rapid.SyncTest(t, func(t *rapid.T) {
 			m := &model{closing: rapid.Bool().Draw(t, "closing")}
 			m.opt = Options[event]{
-				Buffer: rapid.IntRange(0, 3).Draw(t, "buffer"),
-				Take:   rapid.SampledFrom([]int{0, 0, 1, 3, 6}).Draw(t, "take"),
-				Limit:  rapid.Int64Range(5, 60).Draw(t, "limit"),
+				Handled: rapid.Bool().Draw(t, "handled"),
+				Buffer:  rapid.IntRange(0, 3).Draw(t, "buffer"),
+				Take:    rapid.SampledFrom([]int{0, 0, 1, 3, 6}).Draw(t, "take"),
+				Limit:   rapid.Int64Range(5, 60).Draw(t, "limit"),
 			}
 			m.opt.DropOldest = m.opt.Buffer > 0 && rapid.Bool().Draw(t, "drop oldest")
 			m.w = watch(m.opt, m.closing)
@@ -180,7 +190,7 @@ func (m *model) expect(e *modelled) Result {
 			m.pushed--
 		}
 		m.ch = append(m.ch, *e)
-	case len(m.ch) < m.opt.Buffer && len(m.hand) == 0:
+	case len(m.ch) < m.opt.Buffer && len(m.hand) == 0 && len(m.list) == 0:
 		m.ch = append(m.ch, *e)
 	case m.listed() > 0 && m.listed()+e.size > m.opt.Limit:
 		m.flown += count(!charged(e.n))
@@ -198,9 +208,13 @@ func (m *model) expect(e *modelled) Result {
 	return result
 }
 
-// advance is what the pump does until it can go no further.
+// advance is what the pump does until it can go no further, or what counts as taken when another
+// was.
 func (m *model) advance() {
-	for {
+	for m.opt.Handled && len(m.list) > 0 && len(m.ch) < m.opt.Buffer {
+		m.ch, m.list = append(m.ch, m.list[0]), m.list[1:]
+	}
+	for !m.opt.Handled {
 		if len(m.hand) == 0 {
 			if len(m.list) == 0 {
 				return
@@ -228,8 +242,10 @@ func (m *model) listed() (sum int64) {
 	return sum
 }
 
-// through reports whether the channel is closed behind what it holds.
-func (m *model) through() bool { return m.sealed && len(m.hand) == 0 && len(m.list) == 0 }
+// through reports whether the channel is closed behind what it holds, or handlers have all.
+func (m *model) through() bool {
+	return m.sealed && len(m.hand) == 0 && len(m.list) == 0 && (!m.opt.Handled || len(m.ch) == 0)
+}
 
 func (m *model) read(t *rapid.T) {
 	var want []modelled
@@ -238,10 +254,33 @@ func (m *model) read(t *rapid.T) {
 		want, m.ch = m.ch[:1:1], m.ch[1:]
 	case len(m.hand) > 0:
 		want, m.hand = m.hand, nil
+	case m.opt.Handled && len(m.list) > 0:
+		want, m.list = m.list[:1:1], m.list[1:]
 	}
 	m.advance()
+	if c := m.w.C(); c != nil {
+		m.arrive(t, c, want)
+		return
+	}
+	if len(want) == 0 && !m.through() {
+		return // Next would wait
+	}
+	got := make(chan event, 1)
+	go func() {
+		if e, open := m.w.Next(); open {
+			got <- e
+		} else {
+			close(got)
+		}
+	}()
+	synctest.Wait()
+	m.arrive(t, got, want)
+}
+
+// arrive checks that want arrives now by c, or nothing.
+func (m *model) arrive(t *rapid.T, c <-chan event, want []modelled) {
 	select {
-	case e, open := <-m.w.C():
+	case e, open := <-c:
 		switch {
 		case !open && len(want) == 0 && m.through():
 		case !open || len(want) == 0 || e != want[0].event:
@@ -274,6 +313,9 @@ func (m *model) end(t *rapid.T) {
 		return
 	}
 	m.sealed, m.ended = true, true
+	if m.opt.Handled {
+		m.hand, m.ch = m.ch, nil
+	}
 	for _, e := range append(m.hand, m.list...) {
 		m.lost = append(m.lost, e.n)
 	}
@@ -306,7 +348,7 @@ func (m *model) check(t *rapid.T) {
 	if !slices.Equal(w.lost, m.lost) {
 		t.Fatalf("%v were lost, where %v are due", w.lost, m.lost)
 	}
-	if got, want := w.running, min(1, len(waiting)); got != want {
+	if got, want := w.running, min(1, len(waiting)); got != want && !m.opt.Handled || got > want {
 		t.Fatalf("%d goroutines run, where %d are due", got, want)
 	}
 	over := count(m.through())
@@ -330,9 +372,10 @@ func TestPropertyConcurrent(t *testing.T) {
 		rapid.SyncTest(t, func(t *rapid.T) {
 			const each = 30
 			opt := Options[event]{
-				Buffer: rapid.IntRange(0, 3).Draw(t, "buffer"),
-				Take:   rapid.SampledFrom([]int{0, 0, 5, 40}).Draw(t, "take"),
-				Limit:  1 << 20,
+				Handled: rapid.Bool().Draw(t, "handled"),
+				Buffer:  rapid.IntRange(0, 3).Draw(t, "buffer"),
+				Take:    rapid.SampledFrom([]int{0, 0, 5, 40}).Draw(t, "take"),
+				Limit:   1 << 20,
 			}
 			pushers := rapid.IntRange(1, 4).Draw(t, "pushers")
 			stop := rapid.IntRange(0, 150).Draw(t, "end after")
@@ -358,7 +401,7 @@ func TestPropertyConcurrent(t *testing.T) {
 				if stop > pushers*each && read == pushers*each {
 					w.Seal()
 				}
-				e, open := <-w.C()
+				e, open := w.receive()
 				if !open {
 					break
 				}
@@ -400,7 +443,10 @@ func TestPropertyMissed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rapid.SyncTest(t, func(t *rapid.T) {
 			const each = 50
-			opt := Options[event]{Buffer: rapid.IntRange(1, 4).Draw(t, "buffer"), DropOldest: true}
+			opt := Options[event]{
+				Handled: rapid.Bool().Draw(t, "handled"),
+				Buffer:  rapid.IntRange(1, 4).Draw(t, "buffer"), DropOldest: true,
+			}
 			pushers := rapid.IntRange(1, 3).Draw(t, "pushers")
 			w := watch(opt, false)
 			var pushing sync.WaitGroup
@@ -415,10 +461,14 @@ func TestPropertyMissed(t *testing.T) {
 			}
 			go func() {
 				pushing.Wait()
-				w.End()
+				if opt.Handled { // whose end discards what waits
+					w.Seal()
+				} else {
+					w.End()
+				}
 			}()
 			count, missed := 0, uint64(0)
-			for e := range w.C() {
+			for e, open := w.receive(); open; e, open = w.receive() {
 				count++
 				missed += e.missed
 			}
@@ -430,32 +480,52 @@ func TestPropertyMissed(t *testing.T) {
 	})
 }
 
-// What is in the channel of one that reclaims is discarded with the rest, once it has ended.
-func TestReclaim(t *testing.T) {
+// What waits for a handler is discarded when the mailbox ends, also what counts as taken.
+func TestEndDiscardsWhatIsHandled(t *testing.T) {
 	for _, ended := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			w := watch(Options[event]{Buffer: 2, Reclaim: true, Limit: 1000}, false)
+			w := watch(Options[event]{Handled: true, Buffer: 2, Limit: 1000}, false)
 			for n := range 4 {
 				w.push(n, 1)
 			}
-			synctest.Wait()
 			if ended {
 				w.End()
 			} else {
 				w.Seal()
 			}
-			synctest.Wait()
 			var got []int
-			for ev := range w.C() {
-				got = append(got, ev.n)
+			for e, open := w.Next(); open; e, open = w.Next() {
+				got = append(got, e.n)
 			}
-			w.tasks.Wait()
 			if kept := len(got); ended && (kept > 0 || len(w.lost) != 4) ||
 				!ended && (kept != 4 || len(w.lost) > 0) {
 				t.Errorf("ended: %v: got %v, discarded %v", ended, got, w.lost)
 			}
 		})
 	}
+}
+
+// Who waits takes an event at once, whatever the buffer: it costs nobody anything.
+func TestWhoWaitsHasRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(Options[event]{Handled: true, Limit: 1000}, false)
+		var handlers sync.WaitGroup
+		for range 2 {
+			handlers.Go(func() {
+				if _, open := w.Next(); !open {
+					t.Error("nothing came")
+				}
+			})
+		}
+		synctest.Wait()
+		for n, want := range []Result{Taken, Taken, Listed} {
+			if got := w.push(n, 1); got != want {
+				t.Errorf("push %d returned %d, where %d is due", n, got, want)
+			}
+		}
+		handlers.Wait()
+		w.leave()
+	})
 }
 
 // Take counts what arrives: an event that is withdrawn while it waits is delivered all the same,

@@ -269,8 +269,8 @@ func (a *Account) Settle(f *Flight) { a.Release(f.Size) }
 // Prompt reports whether the publisher has so little room that each event should be reported as
 // soon as it is taken.
 func (a *Account) Prompt() bool {
-	share := a.pool.share()
-	return share < 2*step && a.used.Load()*2 >= share
+	limit, active := a.pool.limit.Load(), a.pool.busy()
+	return limit < 2*step*active && a.used.Load()*2 >= limit/active
 }
 
 // Close ends the account: who waits and who comes gets err. What is outstanding stays counted
@@ -308,7 +308,10 @@ func (a *Account) Close(err error) {
 }
 
 // share is what each publisher that is busy may have outstanding.
-func (p *Pool) share() int64 { return p.limit.Load() / max(1, p.active.Load()) }
+func (p *Pool) share() int64 { return p.limit.Load() / p.busy() }
+
+// busy is among how many publishers the limit is shared.
+func (p *Pool) busy() int64 { return max(1, p.active.Load()) }
 
 func (a *Account) reserveLocked() int64 { return max(a.used.Load(), a.grant) }
 
@@ -323,8 +326,9 @@ func (a *Account) tryAdd(size int64) bool {
 	if used == size {
 		return true // the first one always may
 	}
-	if used <= a.pool.share() && a.pool.reserved.Load() <= a.pool.limit.Load() {
-		return true
+	limit := a.pool.limit.Load()
+	if used*a.pool.busy() <= limit && a.pool.reserved.Load() <= limit {
+		return true // within its share, without the division
 	}
 	a.add(-size)
 	return false
