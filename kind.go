@@ -48,13 +48,9 @@ func responseOf[Resp any]() (*codec.Type, error) {
 
 func answerOf[Resp any](response *codec.Type, resp Resp) core.Answer {
 	return core.Answer{
-		Name:  response.Name(),
-		Value: resp,
-		Encode: func() ([]byte, error) {
-			var buf bytes.Buffer
-			err := response.Encode(&buf, resp)
-			return buf.Bytes(), err
-		},
+		Name:   response.Name(),
+		Value:  resp,
+		Encode: func(buf *bytes.Buffer) error { return response.Encode(buf, resp) },
 	}
 }
 

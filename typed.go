@@ -1,6 +1,7 @@
 package lahja
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -162,9 +163,11 @@ func valueOf[Resp any](response *codec.Type, a core.Answer) (resp Resp, err erro
 		return v, nil
 	}
 	if a.Payload == nil {
-		if a.Payload, err = a.Encode(); err != nil {
+		var buf bytes.Buffer
+		if err = a.Encode(&buf); err != nil {
 			return resp, err
 		}
+		a.Payload = buf.Bytes()
 	}
 	if err := response.Decode(a.Payload, &resp); err != nil {
 		var zero Resp

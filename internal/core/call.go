@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"sync"
@@ -33,20 +34,21 @@ type Call struct {
 	remote uint64
 	asker  *router.Party // the endpoint, if calls go on from here
 
-	mu       sync.Mutex            // guards what follows
-	routing  bool                  // recipients may still be added
-	asked    int                   // recipients there ever were
-	left     map[any]*Inbound      // those that may still answer: *Endpoint, or *peer with nil
-	refusals []*fault.RemoteError  // of recipients whose handlers answer with another type
-	cut      error                 // the session with the bus was lost, and answers with it
-	handlers map[*handler]struct{} // that are running
-	answers  []Answer              // for one of this Node, not yet taken
+	mu       sync.Mutex           // guards what follows
+	routing  bool                 // recipients may still be added
+	asked    int                  // recipients there ever were
+	left     parties              // those that may still answer: *Endpoint, or *peer with nil
+	refusals []*fault.RemoteError // of recipients whose handlers answer with another type
+	cut      error                // the session with the bus was lost, and answers with it
+	handlers []*handler           // that are running
+	answers  []Answer             // for one of this Node, not yet taken
+	answer1  [1]Answer            // memory for the first of them: mostly there is one
 
 	// Of a call that gathers.
 	held map[*Endpoint]*Inbound // recipients that do not go before all is routed
 	told map[string]struct{}    // endpoints of which an outcome was passed on
 
-	more chan struct{} // one slot: answers has grown
+	more chan struct{} // one slot: answers has grown; nil: who asked is elsewhere
 }
 
 // Answer is how a call ends for who asked: a value of this process, an encoded one, or an error.
@@ -54,7 +56,7 @@ type Answer struct {
 	Origin  string
 	Name    string // of the response's type; empty: Err is set
 	Value   any    // in this process; Encode makes it a payload for others
-	Encode  func() ([]byte, error)
+	Encode  func(*bytes.Buffer) error
 	Payload []byte
 	Err     error
 
@@ -65,7 +67,7 @@ type Answer struct {
 // NewCall starts a call of the endpoint, whose answers Next returns.
 func (ep *Endpoint) NewCall(ctx context.Context, wanted string, gather bool) *Call {
 	c := ep.node.newCall(wanted)
-	c.asker, c.gather = ep.party, gather
+	c.asker, c.gather, c.more = ep.party, gather, make(chan struct{}, 1)
 	c.deadline, _ = ctx.Deadline()
 	ep.node.register(c)
 	return c
@@ -113,10 +115,7 @@ func (c *Call) take() (a Answer, ok bool) {
 }
 
 func (n *Node) newCall(wanted string) *Call {
-	return &Call{
-		node: n, wanted: wanted, routing: true,
-		left: map[any]*Inbound{}, handlers: map[*handler]struct{}{}, more: make(chan struct{}, 1),
-	}
+	return &Call{node: n, wanted: wanted, routing: true}
 }
 
 // counterpart is what a number stands for that a link knows a call by.
@@ -202,13 +201,12 @@ func (c *Call) wantedNumber() uint64 {
 // from one who was not asked.
 func (c *Call) answer(party any, a Answer) error {
 	c.mu.Lock()
-	_, counts := c.left[party]
-	if !counts || c.over.Load() {
+	if !c.left.has(party) || c.over.Load() {
 		c.mu.Unlock()
 		return fault.Errorf(fault.UnexpectedResponse,
 			"the request has been answered, has ended, or was never this endpoint's to answer")
 	}
-	delete(c.left, party)
+	c.left.drop(party)
 	if c.gather {
 		c.collectLocked(a)
 		c.finishIfDeserted() // unlocks
@@ -222,7 +220,7 @@ func (c *Call) answer(party any, a Answer) error {
 func (c *Call) pass(p *peer, a Answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, counts := c.left[p]; counts {
+	if c.left.has(p) {
 		c.collectLocked(a)
 	}
 }
@@ -242,6 +240,9 @@ func (c *Call) collectLocked(a Answer) {
 	if c.peer != nil {
 		c.peer.sendAnswer(c.remote, a, false)
 		return
+	}
+	if len(c.answers) == 0 {
+		c.answers = c.answer1[:0]
 	}
 	c.answers = append(c.answers, a)
 	select {
@@ -263,25 +264,25 @@ func (c *Call) finish(a Answer, by any) {
 		return
 	}
 	left, handlers := c.left, c.handlers
-	c.left, c.handlers = nil, nil
+	c.left, c.handlers = parties{}, nil
 	c.mu.Unlock()
 
 	c.node.mu.Lock()
 	delete(c.node.calls, c.ID)
 	c.node.mu.Unlock()
-	for h := range handlers {
+	for _, h := range handlers {
 		if any(h.endpoint) != by {
 			h.stop()
 		}
 	}
-	for party := range left {
+	left.each(func(party any) {
 		switch p := party.(type) {
 		case *peer:
 			p.cancel(c.ID)
 		case *parcel:
 			c.withdraw(p)
 		}
-	}
+	})
 	if c.peer != nil {
 		c.peer.answered(c, a)
 		return

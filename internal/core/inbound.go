@@ -1,7 +1,10 @@
 package core
 
 import (
+	"bytes"
 	"context"
+	"slices"
+	"sync"
 
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/window"
@@ -87,16 +90,30 @@ func (in *Inbound) Answer(a Answer) error {
 	if a.Err != nil {
 		a.Err = fault.Remote(a.Origin, a.Err)
 	}
-	if in.call.peer != nil && a.Err == nil {
-		var err error
-		if a.Payload, err = a.Encode(); err != nil {
-			return err
-		}
-		if err = in.endpoint.node.checkSize("a response", a.Name, len(a.Payload)); err != nil {
-			return err
-		}
+	if in.call.peer == nil || a.Err != nil {
+		return in.call.answer(in.endpoint, a)
+	}
+	buf := answers.Get().(*bytes.Buffer)
+	defer recycle(buf) // what is sent to a link is copied
+	if err := a.Encode(buf); err != nil {
+		return err
+	}
+	a.Payload = buf.Bytes()
+	if err := in.endpoint.node.checkSize("a response", a.Name, len(a.Payload)); err != nil {
+		return err
 	}
 	return in.call.answer(in.endpoint, a)
+}
+
+// answers are buffers to encode answers into. Big ones are not kept.
+var answers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func recycle(buf *bytes.Buffer) {
+	const most = 64 << 10
+	if buf.Cap() <= most {
+		buf.Reset()
+		answers.Put(buf)
+	}
 }
 
 // Done says that one subscription of the recipient has handled the request and will not answer.
@@ -141,20 +158,26 @@ func (in *Inbound) Context(parent context.Context) (ctx context.Context, cancel 
 		stop()
 		return ctx, stop
 	}
-	h := &handler{in.endpoint, stop}
-	c.handlers[h] = struct{}{}
-	return ctx, func() {
-		stop()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.handlers, h)
-	}
+	h := &handler{c, in.endpoint, stop}
+	c.handlers = append(c.handlers, h)
+	return ctx, h.returned
 }
 
 // handler is a handler's run for a Call.
 type handler struct {
+	call     *Call
 	endpoint *Endpoint
 	stop     context.CancelFunc
+}
+
+func (h *handler) returned() {
+	h.stop()
+	c := h.call
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.handlers, h); i >= 0 {
+		c.handlers = slices.Delete(c.handlers, i, i+1)
+	}
 }
 
 // addressed is an inlet through which an event came that is for one subscription.

@@ -7,10 +7,68 @@ import (
 	"github.com/lahja-go/lahja/internal/fault"
 )
 
+// parties is a set of recipients, each with what its handlers answer with. Mostly there is one, for
+// which it needs no map.
+type parties struct {
+	party any // nil: there is none, or it is in others
+	in    *Inbound
+
+	others map[any]*Inbound
+}
+
+func (ps *parties) has(party any) bool {
+	if ps.party == party {
+		return true
+	}
+	_, known := ps.others[party]
+	return known
+}
+
+func (ps *parties) get(party any) *Inbound {
+	if ps.party == party {
+		return ps.in
+	}
+	return ps.others[party]
+}
+
+func (ps *parties) put(party any, in *Inbound) {
+	switch {
+	case ps.party == party:
+		ps.in = in
+	case ps.party == nil && ps.others == nil:
+		ps.party, ps.in = party, in
+	default:
+		if ps.others == nil {
+			ps.others = map[any]*Inbound{}
+		}
+		ps.others[party] = in
+	}
+}
+
+func (ps *parties) drop(party any) {
+	if ps.party == party {
+		ps.party, ps.in = nil, nil
+		return
+	}
+	delete(ps.others, party)
+}
+
+func (ps *parties) some() bool { return ps.party != nil || len(ps.others) > 0 }
+
+// each calls f with each party, in no order.
+func (ps *parties) each(f func(party any)) {
+	if ps.party != nil {
+		f(ps.party)
+	}
+	for party := range ps.others {
+		f(party)
+	}
+}
+
 // none says that a link had no recipient at all.
 func (c *Call) none(party any) {
 	c.mu.Lock()
-	if _, counts := c.left[party]; counts {
+	if c.left.has(party) {
 		c.asked--
 	}
 	c.mu.Unlock()
@@ -25,7 +83,7 @@ func (c *Call) add(p *peer) bool {
 		return false
 	}
 	c.asked++
-	c.left[p] = nil
+	c.left.put(p, nil)
 	c.mu.Unlock()
 	if p.hasLeft() { // perhaps too early for the call to be told
 		c.gone(p, nil)
@@ -38,7 +96,7 @@ func (c *Call) retract(p *peer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked--
-	delete(c.left, p)
+	c.left.drop(p)
 	c.cut = nil
 }
 
@@ -48,7 +106,7 @@ func (c *Call) addParcel(p *parcel) {
 	defer c.mu.Unlock()
 	if !c.over.Load() {
 		c.asked++
-		c.left[p] = nil
+		c.left.put(p, nil)
 	}
 }
 
@@ -60,8 +118,7 @@ func (c *Call) assign(p *parcel, to *peer) (id uint64, ok bool) {
 	c.node.calls[id] = counterpart{c, p}
 	c.node.mu.Unlock()
 	c.mu.Lock()
-	_, counts := c.left[p]
-	over := !counts || c.over.Load()
+	over := !c.left.has(p) || c.over.Load()
 	if !over {
 		p.id = id
 	}
@@ -83,8 +140,8 @@ func (c *Call) replace(old, again *parcel) bool {
 	c.mu.Lock()
 	over, id := c.over.Load(), old.id
 	if !over {
-		delete(c.left, old)
-		c.left[again] = nil
+		c.left.drop(old)
+		c.left.put(again, nil)
 	}
 	c.mu.Unlock()
 	if id != 0 {
@@ -101,7 +158,7 @@ func (c *Call) inbound(s *Sub) *Inbound {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	in := c.left[s.Endpoint]
+	in := c.left.get(s.Endpoint)
 	if in == nil {
 		in = c.held[s.Endpoint] // it has answered while its other subscriptions are looked for
 	}
@@ -109,7 +166,7 @@ func (c *Call) inbound(s *Sub) *Inbound {
 		in = &Inbound{call: c, endpoint: s.Endpoint}
 		if !c.over.Load() {
 			c.asked++
-			c.left[s.Endpoint] = in
+			c.left.put(s.Endpoint, in)
 			c.holdLocked(in)
 		}
 	}
@@ -158,11 +215,11 @@ func (c *Call) Routed() {
 // itself, or with nil what need not be told.
 func (c *Call) gone(party any, reason error) {
 	c.mu.Lock()
-	if _, counts := c.left[party]; !counts {
+	if !c.left.has(party) {
 		c.mu.Unlock()
 		return
 	}
-	delete(c.left, party)
+	c.left.drop(party)
 	var refusal *fault.RemoteError
 	switch {
 	case errors.As(reason, &refusal):
@@ -207,7 +264,7 @@ func partyName(party any) string {
 
 // finishIfDeserted ends the call when nobody is left who could answer, and unlocks.
 func (c *Call) finishIfDeserted() {
-	if c.routing || len(c.left) > 0 {
+	if c.routing || c.left.some() {
 		c.mu.Unlock()
 		return
 	}

@@ -69,12 +69,11 @@ func (p *peer) answered(c *Call, a Answer) {
 // sendAnswer tells the peer an answer to the call that it knows by that number.
 func (p *peer) sendAnswer(remote uint64, a Answer, final bool) {
 	r := wire.Reply{Call: remote, Final: final, Origin: a.Origin, Name: a.Name, Payload: a.Payload}
-	var said *fault.RemoteError
-	switch {
-	case errors.As(a.Err, &said):
-		r.Origin, r.Code, r.Message = said.Endpoint, string(said.Code), said.Message
-	case a.Err != nil:
-		r.Gone = true
+	if a.Err != nil {
+		var said *fault.RemoteError
+		if r.Gone = !errors.As(a.Err, &said); !r.Gone {
+			r.Origin, r.Code, r.Message = said.Endpoint, string(said.Code), said.Message
+		}
 	}
 	frame := func(dst []byte) []byte { return wire.AppendReply(dst, &r) }
 	if final {
