@@ -256,8 +256,8 @@ func handle[T any](
 
 // work calls handler with what arrives until the mailbox of s has ended.
 func work[T any](s *core.Sub, handler func(context.Context, Event[T])) {
-	box := s.Box.(*mailbox.Mailbox[Event[T]])
-	for ev, open := box.Next(); open; ev, open = box.Next() {
+	events := s.Box.(*mailbox.Mailbox[Event[T]]).Taker(s.AtOnce())
+	for ev, open := events.Next(); open; ev, open = events.Next() {
 		if !s.Begin(ev.back) {
 			ev.back.Lost()
 			continue

@@ -302,6 +302,16 @@ func (s *Sub) Unreadable(origin string, err error) {
 		s.Endpoint.name, s.Spec.Event, origin, err), false)
 }
 
+// AtOnce is how many events one of its handlers takes at once: several only if there is nobody else
+// who could have them.
+func (s *Sub) AtOnce() int {
+	const several = 16
+	if s.Spec.Workers > 1 || s.Spec.Group != "" || s.Spec.Lossy {
+		return 1
+	}
+	return min(several, max(1, s.Spec.Buffer))
+}
+
 // BacklogLimit is the most bytes that may wait in its mailbox.
 func (s *Sub) BacklogLimit() int64 { return s.Endpoint.node.backlogLimit() }
 

@@ -30,7 +30,7 @@ const (
 // Options are fixed when a Mailbox is made. Missed and Go are called under the Mailbox's lock: the
 // one must only return a pointer, the other only start a goroutine.
 type Options[E any] struct {
-	Handled    bool  // handlers take the events by Next; otherwise they come by the channel C
+	Handled    bool  // handlers take the events by a Taker; otherwise they come by the channel C
 	Buffer     int   // capacity of the channel, or of what counts as taken before a handler takes it
 	Take       int   // complete after so many events; 0: no such end
 	Limit      int64 // most bytes listed
@@ -228,7 +228,7 @@ func (m *Mailbox[E]) placeLocked(ev *E) bool {
 // oldestLocked takes out the oldest event that counts as taken.
 func (m *Mailbox[E]) oldestLocked() (ev E, some bool) {
 	if m.opt.Handled {
-		ev, _ = m.dequeueLocked()
+		ev, _, _ = m.dequeueLocked() // nothing is owed for: what does not fit is dropped
 		return ev, true
 	}
 	select {
@@ -291,7 +291,7 @@ func (m *Mailbox[E]) finish() {
 	})
 }
 
-// close ends the channel, or has Next return false.
+// close ends the channel, or has each Next return false.
 func (m *Mailbox[E]) close() {
 	if !m.opt.Handled {
 		close(m.ch)

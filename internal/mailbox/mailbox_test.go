@@ -37,6 +37,8 @@ type watched struct {
 	settled settled
 	account *window.Account // that odd events are charged to; even ones hold a flight
 
+	taker *Taker[event]
+
 	mu                          sync.Mutex
 	stale                       map[int]bool
 	lost                        []int
@@ -59,6 +61,7 @@ func watch(opt Options[event], closing bool) *watched {
 	opt.Go = w.start
 	opt.Defer = w.start
 	w.Mailbox = New(opt)
+	w.taker = w.Taker(1)
 	return w
 }
 
@@ -79,7 +82,7 @@ func (w *watched) start(f func()) {
 // receive waits for the next event, however it comes.
 func (w *watched) receive() (e event, open bool) {
 	if w.opt.Handled {
-		return w.Next()
+		return w.taker.Next()
 	}
 	e, open = <-w.C()
 	return e, open
@@ -267,7 +270,7 @@ func (m *model) read(t *rapid.T) {
 	}
 	got := make(chan event, 1)
 	go func() {
-		if e, open := m.w.Next(); open {
+		if e, open := m.w.taker.Next(); open {
 			got <- e
 		} else {
 			close(got)
@@ -381,6 +384,7 @@ func TestPropertyConcurrent(t *testing.T) {
 			stop := rapid.IntRange(0, 150).Draw(t, "end after")
 			w := watch(opt, rapid.Bool().Draw(t, "closing"))
 			t.Cleanup(w.leave)
+			w.taker = w.Taker(rapid.IntRange(1, 5).Draw(t, "at once"))
 			accepted := make([]int, pushers) // events of each, in a row from the first
 			var pushing sync.WaitGroup
 			for p := range pushers {
@@ -494,7 +498,7 @@ func TestEndDiscardsWhatIsHandled(t *testing.T) {
 				w.Seal()
 			}
 			var got []int
-			for e, open := w.Next(); open; e, open = w.Next() {
+			for e, open := w.taker.Next(); open; e, open = w.taker.Next() {
 				got = append(got, e.n)
 			}
 			if kept := len(got); ended && (kept > 0 || len(w.lost) != 4) ||
@@ -512,7 +516,7 @@ func TestWhoWaitsHasRoom(t *testing.T) {
 		var handlers sync.WaitGroup
 		for range 2 {
 			handlers.Go(func() {
-				if _, open := w.Next(); !open {
+				if _, open := w.Taker(1).Next(); !open {
 					t.Error("nothing came")
 				}
 			})

@@ -2,6 +2,8 @@ package mailbox
 
 import (
 	"sync"
+
+	"github.com/lahja-go/lahja/internal/window"
 )
 
 // queue is what handlers need to take events off the list one by one. It is guarded by its
@@ -38,53 +40,112 @@ func (m *Mailbox[E]) enqueue(ev *E) {
 	m.queue.arrived.Signal()
 }
 
-// Next waits for the next event and takes it; false: there is none any more. Each handler calls it in
-// a loop.
-func (m *Mailbox[E]) Next() (ev E, open bool) {
+// Taker takes the events for one handler.
+type Taker[E any] struct {
+	m     *Mailbox[E]
+	most  int // events that are taken at once
+	batch []E // taken, of which those from next on are still to be handed out
+	next  int
+	freed []cost // what has become free with them
+}
+
+// cost is at whose an event has waited.
+type cost struct {
+	flight  *window.Flight
+	account *window.Account
+	size    int64
+}
+
+// Taker returns one that takes up to so many events at once: with more than one it locks less, but
+// keeps from other handlers what it has taken.
+func (m *Mailbox[E]) Taker(most int) *Taker[E] { return &Taker[E]{m: m, most: most} }
+
+// Next waits for the next event and takes it; false: there is none any more. The handler calls it in
+// a loop, and drops what it gets once the mailbox has ended.
+func (t *Taker[E]) Next() (ev E, open bool) {
+	if t.next == len(t.batch) && !t.take() {
+		return ev, false
+	}
+	var none E
+	ev, t.batch[t.next] = t.batch[t.next], none
+	t.next++
+	return ev, true
+}
+
+// take waits for events and takes them into the batch; false: none comes any more.
+func (t *Taker[E]) take() bool {
+	m, q := t.m, &t.m.queue
 	m.mu.Lock()
-	q := &m.queue
 	for m.list.first == nil {
 		if q.closed {
 			m.mu.Unlock()
-			return ev, false
+			return false
 		}
 		q.idle++
 		q.arrived.Wait()
 		q.idle--
 	}
-	ev, freed := m.dequeueLocked()
+	t.batch, t.next = t.batch[:0], 0
+	for len(t.batch) < t.most && m.list.first != nil {
+		ev, freed, some := m.dequeueLocked()
+		t.batch = append(t.batch, ev)
+		if some {
+			t.freed = append(t.freed, freed)
+		}
+	}
 	finish := m.sealed && !m.ended && m.list.first == nil
 	m.mu.Unlock()
-	m.pay(freed)
+	t.pay()
 	if finish {
 		m.finish()
 	}
-	return ev, true
+	return true
+}
+
+// pay lets go of what has become free.
+func (t *Taker[E]) pay() {
+	var account *window.Account
+	var size int64
+	for i, c := range t.freed {
+		t.freed[i] = cost{}
+		if c.flight != nil {
+			c.flight.Drop()
+			continue
+		}
+		if c.account != account && account != nil {
+			account.Release(size)
+			size = 0
+		}
+		account = c.account
+		size += c.size
+	}
+	if account != nil {
+		account.Release(size)
+	}
+	t.freed = t.freed[:0]
 }
 
 // dequeueLocked takes the first event off the list. freed is at whose cost another has waited, which
-// is free now.
-func (m *Mailbox[E]) dequeueLocked() (ev E, freed entry[E]) {
+// is free now, if there is one.
+func (m *Mailbox[E]) dequeueLocked() (ev E, freed cost, some bool) {
 	q := &m.queue
 	ev = m.list.head().event
-	if q.free > 0 {
-		q.free--
-	} else {
-		freed = m.freeLocked()
-		q.free--
+	if q.free == 0 {
+		freed, some = m.freeLocked(), true
 	}
+	q.free--
 	m.list.drop(m.opt.Blocks)
 	if q.owed > 0 && q.free < m.opt.Buffer {
-		freed = m.freeLocked()
+		freed, some = m.freeLocked(), true
 	}
-	return ev, freed
+	return ev, freed, some
 }
 
 // freeLocked makes the first event that is owed for free.
-func (m *Mailbox[E]) freeLocked() (paid entry[E]) {
+func (m *Mailbox[E]) freeLocked() cost {
 	q := &m.queue
 	e := &q.debt.entries[q.at]
-	paid = entry[E]{flight: e.flight, account: e.account, size: e.size}
+	paid := cost{flight: e.flight, account: e.account, size: e.size}
 	e.flight, e.account, e.size = nil, nil, 0
 	q.owed--
 	q.free++
@@ -94,16 +155,6 @@ func (m *Mailbox[E]) freeLocked() (paid entry[E]) {
 	m.listed -= paid.size
 	m.sent.Add(1)
 	return paid
-}
-
-// pay lets go of what an event that is free has cost.
-func (m *Mailbox[E]) pay(freed entry[E]) {
-	switch {
-	case freed.flight != nil:
-		freed.flight.Drop()
-	case freed.account != nil:
-		freed.account.Release(freed.size)
-	}
 }
 
 // clearLocked takes all that is listed, which is to be discarded.
