@@ -18,7 +18,7 @@ type kind[T any] struct {
 	codec   *codec.Type
 	fixed   int64     // what each value counts for; 0: it depends on the value
 	holders sync.Pool // of *Event[T]: what is encoded or decoded must live on the heap
-	blocks  mailbox.Blocks[Event[T]]
+	events  mailbox.Events[Event[T]]
 }
 
 // kinds has what was found out about types, by reflect.Type. It only grows, with the program's
@@ -34,7 +34,15 @@ func kindOf[T any]() (*kind[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kind[T]{codec: c, holders: sync.Pool{New: func() any { return new(Event[T]) }}}
+	k := &kind[T]{
+		codec:   c,
+		holders: sync.Pool{New: func() any { return new(Event[T]) }},
+		events: mailbox.Events[Event[T]]{
+			Missed: func(ev *Event[T]) *uint64 { return &ev.Missed },
+			Stale:  func(ev *Event[T]) bool { return ev.back.Over() },
+			Lost:   func(ev *Event[T]) { ev.back.Lost() },
+		},
+	}
 	if size, fixed := c.FixedSize(); fixed {
 		k.fixed = int64(size) + window.Overhead
 	}
@@ -104,15 +112,8 @@ func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
 			Take:       o.take,
 			DropOldest: o.dropOldest,
 			Limit:      s.BacklogLimit(),
-			Blocks:     &k.blocks,
-			Missed:     func(ev *Event[T]) *uint64 { return &ev.Missed },
-			Stale:      func(ev *Event[T]) bool { return ev.back.Over() },
-			Lost:       func(ev *Event[T]) { ev.back.Lost() },
-			Complete:   s.Complete,
-			Finished:   s.Finished,
-			Closing:    s.Closing(),
-			Go:         s.Go,
-			Defer:      s.Defer,
+			Events:     &k.events,
+			Owner:      s,
 		})
 	}
 }

@@ -308,7 +308,7 @@ func (h *held) silence(p *peer, now time.Time) (silent time.Duration, warn bool)
 }
 
 // callers is where a subscription was made, as far as it is worth to be remembered.
-type callers [12]uintptr
+type callers [8]uintptr
 
 func (c *callers) fill() { runtime.Callers(3, c[:]) }
 

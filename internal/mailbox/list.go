@@ -33,10 +33,10 @@ type entry[E any] struct {
 	size    int64           // bytes
 }
 
-// Blocks has memory for events that wait, for all mailboxes of a type to take and give back.
-type Blocks[E any] struct{ small, large sync.Pool }
+// blocks has memory for events that wait, for all mailboxes of a type to take and give back.
+type blocks[E any] struct{ small, large sync.Pool }
 
-func (p *Blocks[E]) get(size int) *block[E] {
+func (p *blocks[E]) get(size int) *block[E] {
 	pool := &p.large
 	if size == smallBlock {
 		pool = &p.small
@@ -48,7 +48,7 @@ func (p *Blocks[E]) get(size int) *block[E] {
 }
 
 // put takes a block back whose events are all sent and cleared.
-func (p *Blocks[E]) put(b *block[E]) {
+func (p *blocks[E]) put(b *block[E]) {
 	b.used, b.sent, b.next = 0, 0, nil
 	if len(b.entries) == smallBlock {
 		p.small.Put(b)
@@ -58,7 +58,7 @@ func (p *Blocks[E]) put(b *block[E]) {
 }
 
 // add appends an empty entry; new blocks come from p. grown reports that there was need of a large one.
-func (l *list[E]) add(p *Blocks[E]) (e *entry[E], grown bool) {
+func (l *list[E]) add(p *blocks[E]) (e *entry[E], grown bool) {
 	b := l.last
 	switch {
 	case b == nil:
@@ -78,7 +78,7 @@ func (l *list[E]) add(p *Blocks[E]) (e *entry[E], grown bool) {
 func (l *list[E]) head() *entry[E] { return &l.first.entries[l.first.sent] }
 
 // drop removes the first entry; a block that is empty then goes to p.
-func (l *list[E]) drop(p *Blocks[E]) {
+func (l *list[E]) drop(p *blocks[E]) {
 	b := l.first
 	b.entries[b.sent] = entry[E]{} // not to keep alive what was taken
 	if b.sent++; b.sent < b.used {

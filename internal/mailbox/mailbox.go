@@ -27,8 +27,7 @@ const (
 	Overflow                // the list is at its limit: the subscription has to be ended
 )
 
-// Options are fixed when a Mailbox is made. Missed and Go are called under the Mailbox's lock: the
-// one must only return a pointer, the other only start a goroutine.
+// Options are fixed when a Mailbox is made.
 type Options[E any] struct {
 	Handled    bool  // handlers take the events by a Taker; otherwise they come by the channel C
 	Buffer     int   // capacity of the channel, or of what counts as taken before a handler takes it
@@ -36,15 +35,26 @@ type Options[E any] struct {
 	Limit      int64 // most bytes listed
 	DropOldest bool  // when there is no room, drop the oldest event instead of listing
 
-	Blocks   *Blocks[E]
-	Missed   func(*E) *uint64 // where an event counts the dropped ones before it
-	Stale    func(*E) bool    // a listed event is not wanted any more
-	Lost     func(*E)         // an accepted event was dropped or discarded
-	Complete func()           // Take is reached; called once, by whoever pushed the last event
-	Finished func()           // the channel is about to close; called once
-	Closing  func()           // called before the channel closes, by Defer; nil: nothing
-	Go       func(func())     // starts a goroutine and sees to it that it is waited for
-	Defer    func(func())     // the same for one that calls Closing
+	Events *Events[E]
+	Owner  Owner
+}
+
+// Events is what the mailboxes of a type of event have in common.
+type Events[E any] struct {
+	Missed func(*E) *uint64 // where an event counts the dropped ones before it; called under locks
+	Stale  func(*E) bool    // a listed event is not wanted any more
+	Lost   func(*E)         // an accepted event was dropped or discarded
+
+	blocks blocks[E]
+}
+
+// Owner is whose a Mailbox is. Go is called under the Mailbox's lock, and must only start a goroutine.
+type Owner interface {
+	Complete()       // Take is reached; called once, by whoever pushed the last event
+	Finished()       // the channel is about to close; called once
+	Closing() func() // what to call before the channel closes, by Defer; nil: nothing
+	Go(func())       // starts a goroutine and sees to it that it is waited for
+	Defer(func())    // the same for one that calls functions of the user
 }
 
 // Mailbox is the queue of one subscription. All its methods may be called concurrently.
@@ -140,7 +150,7 @@ func (m *Mailbox[E]) wait(ev *E, flight *window.Flight, charge *window.Charge) R
 		m.mu.Unlock()
 		return Overflow
 	}
-	e, grown := m.list.add(m.opt.Blocks)
+	e, grown := m.list.add(&m.opt.Events.blocks)
 	e.event, e.size = *ev, size
 	if e.flight = flight; flight != nil {
 		flight.Hold()
@@ -154,7 +164,7 @@ func (m *Mailbox[E]) wait(ev *E, flight *window.Flight, charge *window.Charge) R
 		m.queue.owe(m.list.last)
 	case !m.pumping:
 		m.pumping = true
-		m.opt.Go(m.pump)
+		m.opt.Owner.Go(m.pump)
 	}
 	result := m.accepted(Listed)
 	if grown {
@@ -182,7 +192,7 @@ func (m *Mailbox[E]) accepted(result Result) Result {
 	finish := complete && m.idleLocked()
 	m.mu.Unlock()
 	if complete {
-		m.opt.Complete()
+		m.opt.Owner.Complete()
 	}
 	if finish {
 		m.finish()
@@ -200,14 +210,14 @@ func (m *Mailbox[E]) replace(ev E) Result {
 		if !some {
 			continue // the subscriber has just taken one
 		}
-		*m.opt.Missed(&ev) += *m.opt.Missed(&old) + 1
+		*m.opt.Events.Missed(&ev) += *m.opt.Events.Missed(&old) + 1
 		m.pushed--
 		m.missed++
 		dropped = append(dropped, old)
 	}
 	result := m.accepted(Taken)
 	for i := range dropped {
-		m.opt.Lost(&dropped[i])
+		m.opt.Events.Lost(&dropped[i])
 	}
 	return result
 }
@@ -280,13 +290,14 @@ func (m *Mailbox[E]) Seal() {
 
 // finish runs once: when the mailbox is sealed, nothing is listed, and the pump is through.
 func (m *Mailbox[E]) finish() {
-	m.opt.Finished()
-	if m.opt.Closing == nil {
+	m.opt.Owner.Finished()
+	closing := m.opt.Owner.Closing()
+	if closing == nil {
 		m.close()
 		return
 	}
-	m.opt.Defer(func() {
-		m.opt.Closing()
+	m.opt.Owner.Defer(func() {
+		closing()
 		m.close()
 	})
 }

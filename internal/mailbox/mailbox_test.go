@@ -38,6 +38,7 @@ type watched struct {
 	account *window.Account // that odd events are charged to; even ones hold a flight
 
 	taker *Taker[event]
+	tells bool // before its channel closes
 
 	mu                          sync.Mutex
 	stale                       map[int]bool
@@ -48,22 +49,32 @@ type watched struct {
 }
 
 func watch(opt Options[event], closing bool) *watched {
-	w := &watched{stale: map[int]bool{}, account: window.NewPool(1 << 20).Open()}
-	opt.Blocks = new(Blocks[event])
-	opt.Missed = func(e *event) *uint64 { return &e.missed }
-	opt.Stale = func(e *event) bool { return w.stale[e.n] }
-	opt.Lost = func(e *event) { w.note(func() { w.lost = append(w.lost, e.n) }) }
-	opt.Complete = func() { w.note(func() { w.complete++ }) }
-	opt.Finished = func() { w.note(func() { w.finished++ }) }
-	if closing {
-		opt.Closing = func() { w.note(func() { w.closing++ }) }
+	w := &watched{
+		stale: map[int]bool{}, account: window.NewPool(1 << 20).Open(), tells: closing,
 	}
-	opt.Go = w.start
-	opt.Defer = w.start
+	opt.Events = &Events[event]{
+		Missed: func(e *event) *uint64 { return &e.missed },
+		Stale:  func(e *event) bool { return w.stale[e.n] },
+		Lost:   func(e *event) { w.note(func() { w.lost = append(w.lost, e.n) }) },
+	}
+	opt.Owner = w
 	w.Mailbox = New(opt)
 	w.taker = w.Taker(1)
 	return w
 }
+
+func (w *watched) Complete() { w.note(func() { w.complete++ }) }
+func (w *watched) Finished() { w.note(func() { w.finished++ }) }
+
+func (w *watched) Closing() func() {
+	if !w.tells {
+		return nil
+	}
+	return func() { w.note(func() { w.closing++ }) }
+}
+
+func (w *watched) Go(f func())    { w.start(f) }
+func (w *watched) Defer(f func()) { w.start(f) }
 
 func (w *watched) note(f func()) {
 	w.mu.Lock()

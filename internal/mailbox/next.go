@@ -35,7 +35,7 @@ func (q *queue[E]) owe(block *block[E]) {
 
 // enqueue lists an event that is free.
 func (m *Mailbox[E]) enqueue(ev *E) {
-	e, _ := m.list.add(m.opt.Blocks)
+	e, _ := m.list.add(&m.opt.Events.blocks)
 	e.event = *ev
 	m.queue.arrived.Signal()
 }
@@ -134,7 +134,7 @@ func (m *Mailbox[E]) dequeueLocked() (ev E, freed cost, some bool) {
 		freed, some = m.freeLocked(), true
 	}
 	q.free--
-	m.list.drop(m.opt.Blocks)
+	m.list.drop(&m.opt.Events.blocks)
 	if q.owed > 0 && q.free < m.opt.Buffer {
 		freed, some = m.freeLocked(), true
 	}

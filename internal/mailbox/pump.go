@@ -38,7 +38,7 @@ func (m *Mailbox[E]) sendAll(blocks *block[E]) {
 			return
 		}
 		next := blocks.next
-		m.opt.Blocks.put(blocks)
+		m.opt.Events.blocks.put(blocks)
 		blocks = next
 	}
 }
@@ -48,8 +48,8 @@ func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
 	for events.sent < events.used {
 		e := &events.entries[events.sent]
 		switch {
-		case m.opt.Take == 0 && m.opt.Stale(&e.event): // with Take nothing would come in its place
-			m.opt.Lost(&e.event)
+		case m.opt.Take == 0 && m.opt.Events.Stale(&e.event): // with Take nothing would come in its place
+			m.opt.Events.Lost(&e.event)
 		case m.trySend(&e.event): // which costs less than the select
 		case m.yieldAndTry(&e.event):
 		default:
@@ -81,7 +81,7 @@ func (m *Mailbox[E]) discardAll(blocks *block[E]) {
 			ev := e.event
 			e.flight.Meet(window.Returned)
 			m.release(e, &b)
-			m.opt.Lost(&ev)
+			m.opt.Events.Lost(&ev)
 		}
 	}
 	m.settle(&b)
