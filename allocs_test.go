@@ -164,3 +164,29 @@ func TestAllocsBetweenProcesses(t *testing.T) {
 		})
 	}
 }
+
+// A request to another endpoint and its answer allocate no more on all sides together than what
+// follows: the call at each end, the context and the way back of its handler, the copies of what is
+// decoded, and the answer itself.
+func TestAllocsRequest(t *testing.T) {
+	withoutRaceDetector(t)
+	for i, limit := range []float64{14, 24} {
+		v := &venues[i]
+		t.Run(v.name, func(t *testing.T) {
+			s := newStage(t, v, [2]bool{true, true})
+			asker := s.own("asker")
+			_, err := lahja.Handle(s.ctx, s.connect("answerer"),
+				func(_ context.Context, ev lahja.Event[parcel]) (parcel, error) { return ev.Value, nil })
+			s.must(err)
+			took := testing.AllocsPerRun(2000, func() {
+				if _, err := lahja.Request[parcel, parcel](s.ctx, asker, parcel{1, data64}); err != nil {
+					t.Error(err)
+				}
+			})
+			t.Logf("%v allocations", took)
+			if took > limit {
+				t.Errorf("%v allocations, where %v are allowed", took, limit)
+			}
+		})
+	}
+}
