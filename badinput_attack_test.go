@@ -202,7 +202,7 @@ func (x *attack) alive() {
 
 // over closes everything.
 func (x *attack) over() {
-	if x.conn == nil || x.done {
+	if x.done || x.conn == nil {
 		return
 	}
 	x.done = true
@@ -220,6 +220,7 @@ func (x *attack) over() {
 	if x.victim != nil {
 		x.victim.Close()
 	}
+	x.stranger, x.victim, x.others = nil, nil, nil // which take room, and the test remembers x
 }
 
 // write writes bytes as they are.

@@ -36,6 +36,9 @@ var flowRows = []row{
 			subscribed[other](x, lahja.DropOldest(), lahja.Buffer(1))
 			for call := range uint64(2000 * min(scale(), 50)) {
 				x.record(append(x.request(call), numbers(wire.TypeCancel, call)...))
+				if call%1000 == 999 {
+					x.alive() // one that does not read is another row
+				}
 			}
 		}},
 	{number: 37, throws: "subscriptions that end at once, very many", at: open, only: "bus",
