@@ -31,14 +31,14 @@ type carrier struct {
 
 	began time.Time
 	heard atomic.Int64   // when bytes came last, in nanoseconds since began
+	wrote atomic.Int64   // when a record was written last
 	beat  *time.Timer    // nil: silence means nothing
 	looks sync.WaitGroup // of the timer's function, where it does more than to look
 
 	// Guarded by link.mu.
-	err     error // why it has ended, or is about to; the first one
-	closed  bool
-	asked   bool  // the peer was asked for a sign of life,
-	askedAt int64 // with heard at this
+	err    error // why it has ended, or is about to; the first one
+	closed bool
+	asked  time.Duration // since began: when the peer was asked last for a sign of life
 }
 
 // Start says where a connection goes on.
@@ -307,6 +307,9 @@ func (c *carrier) write() {
 		}
 		n, err := c.conn.Write(k.buf)
 		written += n
+		if c.beat != nil {
+			c.wrote.Store(int64(time.Since(c.began)))
+		}
 		last := k.goodbye
 		l.out.written(k)
 		if err != nil {
