@@ -340,6 +340,44 @@ func TestWindowIsOver(t *testing.T) {
 	})
 }
 
+// What is retained is said again in each session: one that ends before the bus has it has lost
+// nothing of it.
+func TestRetainedIsNotLost(t *testing.T) {
+	var wire *faulty.Transport
+	unlucky := false // is the next connection
+	plan := func(int, *rand.Rand) []faulty.Fault {
+		if !unlucky {
+			return nil
+		}
+		unlucky = false
+		wire.Refuse(true)
+		return []faulty.Fault{faulty.CutAt(faulty.Out, 250, faulty.Reset)}
+	}
+	cross(t, lahja.Limits{Resume: time.Second}, plan, func(c *crossing) {
+		wire = c.wire
+		far := c.connect("far")
+		for i := range 10 {
+			c.broadcast(far, i, lahja.RetainKey(fmt.Sprint(i)))
+		}
+		time.Sleep(time.Second) // all is confirmed
+		c.wire.Refuse(true)
+		c.crashBus()
+		lost := func(s lahja.State) bool { return errors.Is(s.Err, lahja.ErrSessionLost) }
+		c.state(far, lost)
+		c.startBus()
+		unlucky = true
+		c.wire.Refuse(false)
+		time.Sleep(10 * time.Second) // the second session is begun, and lost
+		c.wire.Refuse(false)
+		s := c.state(far, restarted(2))
+		if cuts := c.wire.Stats().Cut; cuts != 2 || s.Lost != 0 {
+			c.Errorf("after %d cuts: %+v", cuts, s)
+		}
+		for range lahja.Stream[item](c.ctx, c.own, lahja.WithRetained(), lahja.Take(10)) {
+		}
+	})
+}
+
 // An endpoint that is not connected closes within a second, whatever its state.
 func TestCloseWhileBroken(t *testing.T) {
 	for _, lost := range []bool{false, true} {

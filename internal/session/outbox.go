@@ -13,7 +13,7 @@ import (
 type chunk struct {
 	buf     []byte
 	frames  uint64           // numbered ones
-	events  int              // of them
+	events  int              // of them, that count if they are lost
 	answers int              // of them
 	calls   []uint64         // the requests in it
 	void    []*window.Flight // of requests that were withdrawn; their bytes are still here
