@@ -160,6 +160,7 @@ func (l *Link) detach(c *carrier) error {
 
 // waitLocked gives the link the time of its window.
 func (l *Link) waitLocked() {
+	l.lapses = time.Now().Add(l.opt.Window)
 	if l.lapse == nil {
 		l.lapse = time.AfterFunc(l.opt.Window, l.lapsed)
 		return
@@ -167,13 +168,13 @@ func (l *Link) waitLocked() {
 	l.lapse.Reset(l.opt.Window)
 }
 
-// lapsed ends the link if it is still without a connection.
+// lapsed ends the link if it is without a connection, and has been for its window: the timer may
+// have fired for the time before the last connection.
 func (l *Link) lapsed() {
 	l.mu.Lock()
-	waits := l.conn == nil
-	l.mu.Unlock()
-	if waits {
-		l.Kill(ErrLapsed)
+	defer l.mu.Unlock()
+	if l.conn == nil && !time.Now().Before(l.lapses) {
+		l.endLocked(ErrLapsed)
 	}
 }
 

@@ -206,6 +206,25 @@ func TestNoLapse(t *testing.T) {
 	})
 }
 
+// A timer that fires late, when the link has been resumed and has broken again, ends nothing.
+func TestLateLapse(t *testing.T) {
+	coupled(t, lasting, func(t *testing.T, c *couple) {
+		c.cut()
+		c.wait()
+		time.Sleep(lasting.Window - 1)
+		c.resume(t, roomy)
+		c.cut()
+		c.wait()
+		c.a.link.lapsed()
+		c.resume(t, roomy)
+		c.a.say("there")
+		synctest.Wait()
+		if got := c.b.words(); len(got) != 1 {
+			t.Errorf("arrived: %q", got)
+		}
+	})
+}
+
 // The highest attempt counts, whatever is connected.
 func TestClaim(t *testing.T) {
 	coupled(t, lasting, func(t *testing.T, c *couple) {
