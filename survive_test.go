@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -375,6 +376,51 @@ func TestRetainedIsNotLost(t *testing.T) {
 		}
 		for range lahja.Stream[item](c.ctx, c.own, lahja.WithRetained(), lahja.Take(10)) {
 		}
+	})
+}
+
+// slowToClose is a transport whose connections take some time to close.
+type slowToClose struct{ lahja.Transport }
+
+func (slowToClose) Redials() bool { return true }
+
+func (s slowToClose) Dial(ctx context.Context) (lahja.Conn, error) {
+	conn, err := s.Transport.Dial(ctx)
+	return slowConn{conn}, err
+}
+
+type slowConn struct{ lahja.Conn }
+
+func (c slowConn) Close() error {
+	defer time.Sleep(10 * time.Millisecond)
+	return c.Conn.Close()
+}
+
+// slowLog is a log that takes some time to write.
+type slowLog struct{ slog.Handler }
+
+func (slowLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (slowLog) Handle(context.Context, slog.Record) error {
+	time.Sleep(time.Second)
+	return nil
+}
+
+// A window that is over before the connection is closed, and a log that is slow to take note of it,
+// do not keep the endpoint from beginning another session.
+func TestWindowIsOverAtOnce(t *testing.T) {
+	limits := lahja.Limits{Resume: time.Millisecond, Heartbeat: time.Second}
+	logTo(t, slowLog{slog.DiscardHandler})
+	cross(t, limits, nil, func(c *crossing) {
+		ep, err := lahja.Connect(c.ctx, "far", slowToClose{c.wire})
+		if err != nil {
+			c.Fatal(err)
+		}
+		defer ep.Close()
+		c.wire.Swallow(faulty.In) // so that it is the endpoint that gives the connection up
+		c.state(ep, broken)
+		c.wire.Resume()
+		c.state(ep, restarted(1))
 	})
 }
 

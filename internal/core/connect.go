@@ -137,7 +137,7 @@ func (n *Node) stay(p *peer, conn Conn) {
 		before := p.link.Progress()
 		err := p.link.Carry(conn, start)
 		if p.link.Life().Err() != nil {
-			return
+			break
 		}
 		if p.link.Progress() != before {
 			pause = backoff{} // a connection that brings nothing is not made again without a pause
@@ -146,7 +146,7 @@ func (n *Node) stay(p *peer, conn Conn) {
 		n.line.change(func(s *State) { s.Connected, s.Err = false, err })
 		conn, start = n.redial(p, start.Attempt, &pause)
 	}
-	<-p.link.Over()
+	<-p.link.Over() // then it is known what is to follow
 }
 
 // redial makes connections until the bus has resumed the session on one; nil: the session is over.
