@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lahja-go/lahja"
@@ -121,6 +122,71 @@ func TestEveryByteOfAResumeChanged(t *testing.T) {
 	s.change(size, every(1, 37), faulty.Out, 2, cut)
 	s.change(size, every(1, 37), faulty.In, 2, cut)
 	s.report()
+}
+
+// Where connections are not resumed a changed byte ends the session, with an error that says so at
+// the side which finds it; what has come before is as it should be.
+func TestByteChangedWithoutResume(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, d := range []faulty.Direction{faulty.Out, faulty.In} {
+		changed := 0
+		for at := int64(60); at < 1500; at += every(1, 41) {
+			fault := faulty.FlipAt(d, at, byte(1+random.IntN(255)))
+			plan := func(int, *rand.Rand) []faulty.Fault { return []faulty.Fault{fault} }
+			cross(t, lahja.Limits{Resume: -1}, plan, func(c *crossing) { changed += c.ends(fault, d) })
+		}
+		t.Logf("%v: %d sessions with a changed byte", d, changed)
+		if changed < 10 {
+			t.Errorf("%v: only %d sessions were damaged", d, changed)
+		}
+	}
+}
+
+// ends talks until the endpoint has ended because of the fault, and returns how many bytes were
+// changed.
+func (c *crossing) ends(fault faulty.Fault, d faulty.Direction) (changed int) {
+	served := c.listenAlone()
+	ep, err := lahja.Connect(c.ctx, "far", c.wire)
+	if err != nil { // the handshake was damaged
+		if !isDamage(err) && !errors.Is(err, lahja.ErrSessionLost) {
+			c.Errorf("%v: %v", fault, err)
+		}
+		return int(c.wire.Stats().Flipped)
+	}
+	up := lahja.Stream[item](c.ctx, c.own, lahja.From("far"))
+	down := lahja.Stream[item](c.ctx, ep, lahja.From("own"))
+	for n := range 30 {
+		for _, from := range []*lahja.Endpoint{ep, c.own} {
+			if err := lahja.Broadcast(c.ctx, from, item{n}); err != nil && from == c.own {
+				c.Errorf("%v: %v", fault, err)
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	select {
+	case <-ep.Done():
+	case <-time.After(time.Minute):
+		c.Fatalf("%v: the endpoint lives on: %v", fault, c.wire)
+	}
+	synctest.Wait()
+	errs := []error{ep.Err()}
+	if d == faulty.Out {
+		errs = served()
+	}
+	if !slices.ContainsFunc(errs, isDamage) {
+		c.Errorf("%v: no error says so: %q", fault, errs)
+	}
+	c.stopBus()
+	for _, events := range []<-chan lahja.Event[item]{up, down} {
+		n := 0
+		for ev := range events {
+			if ev.Value.N != n {
+				c.Errorf("%v: %d comes, where %d was due", fault, ev.Value.N, n)
+			}
+			n++
+		}
+	}
+	return int(c.wire.Stats().Flipped)
 }
 
 // listenAlone has the bus serve each connection by itself; served returns how they ended.

@@ -52,15 +52,17 @@ func TestKilledProcesses(t *testing.T) {
 			k := &killing{stage: s, random: rand.New(rand.NewPCG(1, uint64(rounds)))}
 			beside := k.rounds(rounds)
 			noChildren(t)
-			t.Logf("%d killed, %d of them before they were attached; %d requests answered before, "+
-				"and beside all that %d events as they should", rounds, k.unattached, k.answered, beside)
+			t.Logf("%d killed, %d more as they started, %d of those before they were attached; "+
+				"%d requests answered before, and beside all that %d events as they should",
+				rounds, rounds/3, k.unattached, k.answered, beside)
 			k.report("seen gone", k.gone, within)
 			k.report("requests failed", k.failed, within)
 		})
 	}
 }
 
-// rounds kills so many processes while others talk, and returns how much these did.
+// rounds kills so many processes, and a third as many that start, while others talk, and returns how
+// much these did.
 func (k *killing) rounds(rounds int) (beside int) {
 	main, left, right := k.own("main"), k.connect("left"), k.connect("right")
 	k.observers = []*lahja.Endpoint{main, left}
@@ -76,10 +78,9 @@ func (k *killing) rounds(rounds int) (beside int) {
 	before := holdings()
 	k.gone, k.failed = nil, nil
 	for n := range rounds {
-		if n%4 == 3 {
+		k.kill()
+		if n%3 == 2 {
 			k.killEarly()
-		} else {
-			k.kill()
 		}
 	}
 	before.nothingMore(k, 5*time.Second)

@@ -3,6 +3,7 @@ package lahja_test
 import (
 	"bytes"
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,4 +231,66 @@ func TestNoSession(t *testing.T) {
 			}
 		})
 	}
+}
+
+// otherBus is a bus that answers each Hello by welcome, and ends the first connection of a session
+// after a second.
+func otherBus(t *testing.T, welcome func(wire.Hello) wire.Welcome) (place *memory.Transport) {
+	place = memory.New()
+	l, err := place.Listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s := &stranger{TB: t, conn: conn}
+			s.listen()
+			var h wire.Hello
+			if err := wire.ParseControl((<-s.heard).Body, &h); err != nil {
+				t.Error(err)
+			}
+			s.preface(wire.TypeWelcome, welcome(h))
+			if len(h.Session) == 0 {
+				time.AfterFunc(time.Second, func() { conn.Close() })
+			}
+		}
+	}()
+	return place
+}
+
+// An endpoint does not go on with a session when the bus resumes it from where it cannot: it takes
+// it for lost, once, and begins another.
+func TestResumedFromElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials []string
+		ep, err := lahja.Connect(t.Context(), "ep", otherBus(t, func(h wire.Hello) wire.Welcome {
+			w := wire.Welcome{
+				Version: wire.Version, Name: "ep", MaxFrame: 1 << 20, Lag: 1 << 20, ResumeWindow: 10_000,
+			}
+			if len(h.Session) > 0 {
+				dials = append(dials, "resume")
+				w.Resumed, w.Received = true, 1000
+			} else if dials = append(dials, "begin"); len(dials) == 1 {
+				w.Session, w.Token = make([]byte, 16), make([]byte, 16)
+			}
+			return w
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ep.Close()
+		for s := range ep.WatchState(t.Context()) {
+			if s.Connected && s.Restarts == 1 && s.Resumes == 0 {
+				break
+			}
+		}
+		if want := []string{"begin", "resume", "begin"}; !slices.Equal(dials, want) {
+			t.Errorf("the endpoint has dialled to %q", dials)
+		}
+	})
 }

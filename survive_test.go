@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -337,6 +338,89 @@ func TestWindowIsOver(t *testing.T) {
 				c.Errorf("got %+v, gap: %v", ev, ev.Gap())
 			}
 		}
+	})
+}
+
+// What is retained is said again in each session: one that ends before the bus has it has lost
+// nothing of it.
+func TestRetainedIsNotLost(t *testing.T) {
+	var wire *faulty.Transport
+	unlucky := false // is the next connection
+	plan := func(int, *rand.Rand) []faulty.Fault {
+		if !unlucky {
+			return nil
+		}
+		unlucky = false
+		wire.Refuse(true)
+		return []faulty.Fault{faulty.CutAt(faulty.Out, 250, faulty.Reset)}
+	}
+	cross(t, lahja.Limits{Resume: time.Second}, plan, func(c *crossing) {
+		wire = c.wire
+		far := c.connect("far")
+		for i := range 10 {
+			c.broadcast(far, i, lahja.RetainKey(fmt.Sprint(i)))
+		}
+		time.Sleep(time.Second) // all is confirmed
+		c.wire.Refuse(true)
+		c.crashBus()
+		lost := func(s lahja.State) bool { return errors.Is(s.Err, lahja.ErrSessionLost) }
+		c.state(far, lost)
+		c.startBus()
+		unlucky = true
+		c.wire.Refuse(false)
+		time.Sleep(10 * time.Second) // the second session is begun, and lost
+		c.wire.Refuse(false)
+		s := c.state(far, restarted(2))
+		if cuts := c.wire.Stats().Cut; cuts != 2 || s.Lost != 0 {
+			c.Errorf("after %d cuts: %+v", cuts, s)
+		}
+		for range lahja.Stream[item](c.ctx, c.own, lahja.WithRetained(), lahja.Take(10)) {
+		}
+	})
+}
+
+// slowToClose is a transport whose connections take some time to close.
+type slowToClose struct{ lahja.Transport }
+
+func (slowToClose) Redials() bool { return true }
+
+func (s slowToClose) Dial(ctx context.Context) (lahja.Conn, error) {
+	conn, err := s.Transport.Dial(ctx)
+	return slowConn{conn}, err
+}
+
+type slowConn struct{ lahja.Conn }
+
+func (c slowConn) Close() error {
+	defer time.Sleep(10 * time.Millisecond)
+	return c.Conn.Close()
+}
+
+// slowLog is a log that takes some time to write.
+type slowLog struct{ slog.Handler }
+
+func (slowLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (slowLog) Handle(context.Context, slog.Record) error {
+	time.Sleep(time.Second)
+	return nil
+}
+
+// A window that is over before the connection is closed, and a log that is slow to take note of it,
+// do not keep the endpoint from beginning another session.
+func TestWindowIsOverAtOnce(t *testing.T) {
+	limits := lahja.Limits{Resume: time.Millisecond, Heartbeat: time.Second}
+	logTo(t, slowLog{slog.DiscardHandler})
+	cross(t, limits, nil, func(c *crossing) {
+		ep, err := lahja.Connect(c.ctx, "far", slowToClose{c.wire})
+		if err != nil {
+			c.Fatal(err)
+		}
+		defer ep.Close()
+		c.wire.Swallow(faulty.In) // so that it is the endpoint that gives the connection up
+		c.state(ep, broken)
+		c.wire.Resume()
+		c.state(ep, restarted(1))
 	})
 }
 

@@ -2,6 +2,7 @@ package lahja_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -75,6 +76,69 @@ func (c *crossing) swallow(way faulty.Direction, events int, limits lahja.Limits
 	talking.Wait()
 	nothing(c, up)
 	nothing(c, down)
+}
+
+// sluggish has both directions of a connection carry 5,000 bytes at a time, with pauses between.
+func sluggish(longest time.Duration) faulty.Plan {
+	return func(int, *rand.Rand) []faulty.Fault {
+		return []faulty.Fault{faulty.Delay(faulty.Both, longest), faulty.Split(faulty.Both, 5000)}
+	}
+}
+
+// A frame may be on its way for many heartbeats: its sender cannot ask for signs of life meanwhile,
+// and gets them.
+func TestSlowWire(t *testing.T) {
+	limits := lahja.Limits{Heartbeat: time.Second}
+	for _, up := range []bool{true, false} {
+		cross(t, limits, sluggish(200*time.Millisecond), func(c *crossing) {
+			far := c.connect("far")
+			from, to := far, c.own
+			if !up {
+				from, to = to, from
+			}
+			loads := lahja.Stream[load](c.ctx, to, lahja.From(from.Name()))
+			begin := time.Now()
+			if err := lahja.Broadcast(c.ctx, from, load{Data: make([]byte, 900_000)}); err != nil {
+				c.Fatal(err)
+			}
+			next(c, loads)
+			s := <-far.WatchState(c.ctx)
+			if took := time.Since(begin); took < 5*limits.Heartbeat || s.Resumes > 0 {
+				c.Errorf("up: %v: it has taken %v, and the state is %+v", up, took, s)
+			}
+		})
+	}
+}
+
+// A bus that waits for a handler, while it closes, is not silent: who has asked for it gets the
+// answer.
+func TestShutdownIsNotSilence(t *testing.T) {
+	cross(t, lahja.Limits{Heartbeat: time.Second}, nil, func(c *crossing) {
+		const work = 10 * time.Second
+		far, handling := c.connect("far"), make(chan struct{})
+		_, err := lahja.Handle(c.ctx, c.own,
+			func(_ context.Context, ev lahja.Event[question]) (answer, error) {
+				close(handling)
+				time.Sleep(work)
+				return double(c.ctx, ev.Value.N)
+			})
+		if err != nil {
+			c.Fatal(err)
+		}
+		asked := make(chan error, 1)
+		go func() {
+			_, err := lahja.Request[question, answer](c.ctx, far, question{1})
+			asked <- err
+		}()
+		<-handling
+		begin := time.Now()
+		if err := c.bus.Shutdown(c.ctx); err != nil || time.Since(begin) != work {
+			c.Errorf("Shutdown takes %v: %v", time.Since(begin), err)
+		}
+		if err := <-asked; err != nil {
+			c.Error(err)
+		}
+	})
 }
 
 // hanging is a transport of which a Dial may take for ever, as by a network that swallows it.

@@ -137,7 +137,7 @@ func (n *Node) stay(p *peer, conn Conn) {
 		before := p.link.Progress()
 		err := p.link.Carry(conn, start)
 		if p.link.Life().Err() != nil {
-			return
+			break
 		}
 		if p.link.Progress() != before {
 			pause = backoff{} // a connection that brings nothing is not made again without a pause
@@ -146,7 +146,7 @@ func (n *Node) stay(p *peer, conn Conn) {
 		n.line.change(func(s *State) { s.Connected, s.Err = false, err })
 		conn, start = n.redial(p, start.Attempt, &pause)
 	}
-	<-p.link.Over()
+	<-p.link.Over() // then it is known what is to follow
 }
 
 // redial makes connections until the bus has resumed the session on one; nil: the session is over.
@@ -166,6 +166,10 @@ func (n *Node) redial(p *peer, attempt uint64, pause *backoff) (Conn, session.St
 		case err == nil && !w.Resumed:
 			conn.Close()
 			err = fault.Errorf(fault.Protocol, "the bus answers the resume of a session with another")
+		case err == nil && !p.link.CanResume(w.Received):
+			conn.Close()
+			p.link.Kill(session.ErrPosition)
+			return nil, session.Start{}
 		case err == nil:
 			n.line.change(func(s *State) { s.Connected, s.Err = true, nil; s.Resumes++ })
 			return conn, session.Start{Attempt: attempt, Received: w.Received}
@@ -218,7 +222,8 @@ func (n *Node) sessionEnded(p *peer, err error, lost int) {
 
 // goesOn reports whether a session that was lost for that reason is followed by another.
 func goesOn(err error) bool {
-	return errors.Is(err, session.ErrLapsed) || refused(err, fault.SessionLost)
+	return errors.Is(err, session.ErrLapsed) || errors.Is(err, session.ErrPosition) ||
+		refused(err, fault.SessionLost)
 }
 
 // startAnew begins another session for the endpoint; nil: the endpoint has ended.

@@ -108,5 +108,5 @@ func (n *Node) retainAgain(ep *Endpoint, p *peer, t *Topic, kept keptValue) bool
 		e.Flags |= wire.FlagPrompt
 	}
 	d.mark(&e)
-	return p.link.Event(&e, f, t.Name)
+	return p.link.Repeat(&e, f, t.Name)
 }

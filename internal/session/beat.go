@@ -16,13 +16,12 @@ func (c *carrier) quiet() time.Duration {
 	return time.Since(c.began) - time.Duration(c.heard.Load())
 }
 
-// look is the timer's function: it looks whether the peer gives signs of life. After a heartbeat of
-// silence the peer is asked for one; after another without an answer it counts as silent. A timer
-// that fires late, because the whole process was stopped, asks first as well.
+// look is the timer's function: it gives the peer a sign of life where nothing else was written for
+// a heartbeat, and looks whether the peer gives any.
 //
-// The connection is then given up, by the accepting side as well: where bytes get lost in one
-// direction alone, the dialling side may hear enough not to look for another. A peer that has only
-// been stopped finds the end of the connection when it goes on, and resumes.
+// The connection of a silent peer is given up, by the accepting side as well: where bytes get lost
+// in one direction alone, the dialling side may hear enough not to look for another. A peer that has
+// only been stopped finds the end of the connection when it goes on, and resumes.
 func (c *carrier) look() {
 	if c.examine() {
 		c.link.handler.Silent(c.quiet())
@@ -36,23 +35,52 @@ func (c *carrier) examine() (fallen bool) {
 	l := c.link
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.closed || l.heardBye {
+	if c.closed {
 		return false
 	}
-	every, heard := l.opt.Heartbeat, c.heard.Load() // once: what is heard from now on is an answer
-	quiet := time.Since(c.began) - time.Duration(heard)
-	unanswered := c.asked && heard == c.askedAt
-	switch {
-	case quiet < every:
-		c.asked = false
-		every -= quiet
-	case !unanswered:
-		c.asked, c.askedAt = true, heard
-		l.Ping()
-	default:
-		c.looks.Add(1)
-		return true
+	now := time.Since(c.began)
+	next := c.speakLocked(now)
+	if !l.heardBye {
+		listen := c.listenLocked(now)
+		if listen <= 0 {
+			c.looks.Add(1)
+			return true
+		}
+		next = min(next, listen)
 	}
-	c.beat.Reset(every)
+	c.beat.Reset(next)
 	return false
+}
+
+// speakLocked gives a sign of life when one is due, and returns when the next may be. It does so
+// whatever is heard: the peer may be writing a record that takes long to arrive, behind which it
+// cannot ask, or have said goodbye, after which it does not.
+func (c *carrier) speakLocked(now time.Duration) time.Duration {
+	l := c.link
+	if idle := now - time.Duration(c.wrote.Load()); idle < l.opt.Heartbeat {
+		return l.opt.Heartbeat - idle
+	}
+	if !l.sentBye {
+		l.pong.Store(true)
+		l.nudge()
+	}
+	return l.opt.Heartbeat
+}
+
+// listenLocked returns when to listen again; 0: the peer has fallen silent. That is so after two
+// heartbeats, but not before it was asked for a sign of life and has had half a one to answer: the
+// timer fires late where the whole process was stopped. One that gives signs by itself is not asked.
+func (c *carrier) listenLocked(now time.Duration) time.Duration {
+	answer := c.link.opt.Heartbeat / 2
+	silence := 2*c.link.opt.Heartbeat - answer
+	heard := time.Duration(c.heard.Load())
+	switch {
+	case now-heard < silence:
+		return silence - (now - heard)
+	case c.asked <= heard:
+		c.asked = now
+		c.link.Ping()
+		return answer
+	}
+	return max(0, answer-(now-c.asked))
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lahja-go/lahja/internal/wire"
 )
 
 // beating are the options of links that look for signs of life.
@@ -13,15 +15,15 @@ var beating = Options{
 	MaxFrame: testFrame, Limit: testLimit, Window: time.Minute, Heartbeat: 5 * time.Second,
 }
 
-// A connection over which nothing is to be said lives on, at the cost of a question and an answer
-// a heartbeat.
+// A connection over which nothing is to be said lives on, at the cost of one sign of life a heartbeat
+// in each direction.
 func TestHeartbeatIdle(t *testing.T) {
 	coupled(t, beating, func(t *testing.T, c *couple) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		for _, p := range []*pipe{c.x.in, c.x.out} {
-			if most := int(2 * time.Hour / beating.Heartbeat); p.writes > most || p.writes < most/4 {
-				t.Errorf("%d writes in an hour", p.writes)
+			if want := int(time.Hour / beating.Heartbeat); p.writes != want {
+				t.Errorf("%d writes in an hour, where %d are due", p.writes, want)
 			}
 		}
 		c.a.say("there")
@@ -59,6 +61,40 @@ func TestHeartbeatSilence(t *testing.T) {
 				t.Errorf("arrived: %q", got)
 			}
 		})
+	}
+}
+
+// A side that has nothing to say gives signs of life without being asked: to one that talks all the
+// time, and to one that has said goodbye and waits for the other's.
+func TestHeartbeatUnasked(t *testing.T) {
+	void := record(0, wire.Append(nil, wire.TypeVoid, nil))
+	goodbye := record(0, wire.AppendControl(nil, wire.TypeGoodbye, wire.Goodbye{}))
+	for name, said := range map[string][][]byte{
+		"one that talks":  slices.Repeat([][]byte{void}, int(time.Hour/time.Second)),
+		"one that leaves": {goodbye},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { unasked(t, said) })
+		})
+	}
+}
+
+// unasked has a side hear a record a second for as long as there are any, within an hour.
+func unasked(t *testing.T, said [][]byte) {
+	x, y := duplex(roomy)
+	b := newSideWith(x, beating)
+	b.answer = false
+	go b.run()
+	defer finish(b)
+	begin := time.Now()
+	for _, record := range said {
+		y.Write(record)
+		time.Sleep(time.Second)
+	}
+	time.Sleep(time.Hour - time.Since(begin))
+	synctest.Wait()
+	if want := int(time.Hour / beating.Heartbeat); x.out.writes != want || b.silences > 0 {
+		t.Errorf("%d writes in an hour, where %d are due; %d silences", x.out.writes, want, b.silences)
 	}
 }
 

@@ -31,14 +31,14 @@ type carrier struct {
 
 	began time.Time
 	heard atomic.Int64   // when bytes came last, in nanoseconds since began
+	wrote atomic.Int64   // when a record was written last
 	beat  *time.Timer    // nil: silence means nothing
 	looks sync.WaitGroup // of the timer's function, where it does more than to look
 
 	// Guarded by link.mu.
-	err     error // why it has ended, or is about to; the first one
-	closed  bool
-	asked   bool  // the peer was asked for a sign of life,
-	askedAt int64 // with heard at this
+	err    error // why it has ended, or is about to; the first one
+	closed bool
+	asked  time.Duration // since began: when the peer was asked last for a sign of life
 }
 
 // Start says where a connection goes on.
@@ -160,6 +160,7 @@ func (l *Link) detach(c *carrier) error {
 
 // waitLocked gives the link the time of its window.
 func (l *Link) waitLocked() {
+	l.lapses = time.Now().Add(l.opt.Window)
 	if l.lapse == nil {
 		l.lapse = time.AfterFunc(l.opt.Window, l.lapsed)
 		return
@@ -167,13 +168,13 @@ func (l *Link) waitLocked() {
 	l.lapse.Reset(l.opt.Window)
 }
 
-// lapsed ends the link if it is still without a connection.
+// lapsed ends the link if it is without a connection, and has been for its window: the timer may
+// have fired for the time before the last connection.
 func (l *Link) lapsed() {
 	l.mu.Lock()
-	waits := l.conn == nil
-	l.mu.Unlock()
-	if waits {
-		l.Kill(ErrLapsed)
+	defer l.mu.Unlock()
+	if l.conn == nil && !time.Now().Before(l.lapses) {
+		l.endLocked(ErrLapsed)
 	}
 }
 
@@ -307,6 +308,9 @@ func (c *carrier) write() {
 		}
 		n, err := c.conn.Write(k.buf)
 		written += n
+		if c.beat != nil {
+			c.wrote.Store(int64(time.Since(c.began)))
+		}
 		last := k.goodbye
 		l.out.written(k)
 		if err != nil {

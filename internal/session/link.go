@@ -115,7 +115,8 @@ type Link struct {
 	due      bool       // which is about to be carried
 	attempt  uint64     // the highest at a connection
 	lapse    *time.Timer
-	err      error // why it ended, or is about to; the first one
+	lapses   time.Time // when the link is over unless it has a connection
+	err      error     // why it ended, or is about to; the first one
 	ended    bool
 	sentBye  bool          // our Goodbye was written
 	heardBye bool          // nothing more is to be heard: the peer's Goodbye, or a mistake of the peer

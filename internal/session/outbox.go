@@ -13,7 +13,7 @@ import (
 type chunk struct {
 	buf     []byte
 	frames  uint64           // numbered ones
-	events  int              // of them
+	events  int              // of them, that count if they are lost
 	answers int              // of them
 	calls   []uint64         // the requests in it
 	void    []*window.Flight // of requests that were withdrawn; their bytes are still here
@@ -33,7 +33,10 @@ type place struct {
 	slot  uint64 // of its event
 }
 
-var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, 4<<10)} }}
+// chunkSize is the room in a new chunk.
+const chunkSize = 4 << 10
+
+var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, chunkSize)} }}
 
 func newChunk() *chunk {
 	c := chunks.Get().(*chunk)
@@ -41,12 +44,21 @@ func newChunk() *chunk {
 	return c
 }
 
-// recycle keeps c's memory for others, unless a large frame has made it unusually big.
+// recycle keeps c's memory for others, unless a large frame has made it unusually big, or it was
+// trimmed.
 func (c *chunk) recycle() {
 	c.letGo()
 	c.frames, c.events, c.answers, c.calls, c.goodbye = 0, 0, 0, c.calls[:0], false
-	if cap(c.buf) <= 2*wire.RecordBody {
+	if cap(c.buf) >= chunkSize && cap(c.buf) <= 2*wire.RecordBody {
 		chunks.Put(c)
+	}
+}
+
+// trim has c take little more memory than what it holds.
+func (c *chunk) trim() {
+	if buf := c.buf; len(buf) < cap(buf)/2 {
+		c.buf = slices.Clone(buf)
+		(&chunk{buf: buf}).recycle()
 	}
 }
 
@@ -65,6 +77,10 @@ const (
 	fill       = wire.HeaderSize + wire.RecordBody - wire.MaxTaken - maxConfirm
 	maxConfirm = wire.FrameHeader + binary.MaxVarintLen64
 )
+
+// untrimmed is how many records are kept as they were written, which is more than an acknowledgement
+// takes while all is well. When there are more, a lone event has not the room of a chunk for itself.
+const untrimmed = 256
 
 // outbox is what waits to be written to a connection: one queue, in the order of events, and a
 // few frames that may go ahead of it. Nobody who appends to it waits; what bounds it are the
@@ -167,6 +183,9 @@ func (o *outbox) written(c *chunk) {
 	o.mu.Lock()
 	c.writing = false
 	kept := o.keep && c.frames > 0 && c.end() > o.confirmed
+	if kept && len(o.kept) > untrimmed {
+		c.trim()
+	}
 	o.mu.Unlock()
 	if !kept {
 		c.recycle()

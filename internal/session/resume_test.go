@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -205,6 +206,25 @@ func TestNoLapse(t *testing.T) {
 	})
 }
 
+// A timer that fires late, when the link has been resumed and has broken again, ends nothing.
+func TestLateLapse(t *testing.T) {
+	coupled(t, lasting, func(t *testing.T, c *couple) {
+		c.cut()
+		c.wait()
+		time.Sleep(lasting.Window - 1)
+		c.resume(t, roomy)
+		c.cut()
+		c.wait()
+		c.a.link.lapsed()
+		c.resume(t, roomy)
+		c.a.say("there")
+		synctest.Wait()
+		if got := c.b.words(); len(got) != 1 {
+			t.Errorf("arrived: %q", got)
+		}
+	})
+}
+
 // The highest attempt counts, whatever is connected.
 func TestClaim(t *testing.T) {
 	coupled(t, lasting, func(t *testing.T, c *couple) {
@@ -350,6 +370,47 @@ func TestKeptIsBounded(t *testing.T) {
 			t.Errorf("it ended with %v", got)
 		}
 	})
+}
+
+// deep is a connection that swallows what is written.
+type deep struct{ end chan struct{} }
+
+func (d *deep) Write(b []byte) (int, error) { return len(b), nil }
+func (d *deep) Close() error                { close(d.end); return nil }
+
+func (d *deep) Read([]byte) (int, error) {
+	<-d.end
+	return 0, io.EOF
+}
+
+// What is kept takes memory by its size, however few bytes each record has.
+func TestKeptIsSmall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newSideWith(&deep{make(chan struct{})}, lasting)
+		go a.run()
+		defer finish(a)
+		o, payload := newOwner(), make([]byte, 64)
+		const events = 10_000
+		before := heapInUse()
+		for range events {
+			a.event(o, 1, false, payload)
+			synctest.Wait() // it is written alone
+		}
+		each := (heapInUse() - before) / events
+		records, bytes := a.link.out.keeps()
+		t.Logf("%d bytes in %d records take %d bytes each", bytes, records, each)
+		if records != events || each > 600 {
+			t.Errorf("%d records are kept, which take %d bytes each", records, each)
+		}
+	})
+}
+
+func heapInUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what a sync.Pool has as well
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // resumeProperty: whatever is cut, wherever, each side gets what the other has sent, once and in

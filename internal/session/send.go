@@ -11,6 +11,19 @@ import (
 func (l *Link) Event(
 	e *wire.Event, flight *window.Flight, name string, others ...wire.Name,
 ) (queued bool) {
+	return l.event(1, e, flight, name, others)
+}
+
+// Repeat is Event for one that an earlier session has had and the sender still has: should it not
+// arrive it is not lost.
+func (l *Link) Repeat(e *wire.Event, flight *window.Flight, name string) (queued bool) {
+	return l.event(0, e, flight, name, nil)
+}
+
+// event queues e, which counts so much where it is lost.
+func (l *Link) event(
+	counts int, e *wire.Event, flight *window.Flight, name string, others []wire.Name,
+) (queued bool) {
 	o := &l.out
 	o.mu.Lock()
 	if o.sealed {
@@ -27,7 +40,7 @@ func (l *Link) Event(
 	before := len(c.buf)
 	c.buf = wire.AppendEvent(c.buf, e)
 	c.frames++
-	c.events++
+	c.events += counts
 	if e.Flags&wire.FlagRequest != 0 {
 		c.calls = append(c.calls, e.Call)
 		o.calls[e.Call] = place{c, before, e.Slot}
