@@ -115,6 +115,7 @@ func (k *kept) replayLocked(t *Topic, not string, push func(*Delivery, Body, int
 // noOwner settles what nobody waits for.
 type noOwner struct{}
 
+// Settle implements [window.Settler].
 func (noOwner) Settle(*window.Flight) {}
 
 // pushOwn hands an event that no publisher is held up by to one subscription of this process.

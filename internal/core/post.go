@@ -20,15 +20,19 @@ type Body interface {
 // encoded is a Body that came over a link.
 type encoded []byte
 
+// Payload implements [Body].
 func (b encoded) Payload() ([]byte, error) { return b, nil }
 
+// Push implements [Body].
 func (b encoded) Push(s *Sub, d *Delivery) { s.Spec.Kind.Deliver([]*Sub{s}, b, d) }
 
 // gone is the Body of an event that says that what was kept has ended.
 type gone struct{}
 
+// Payload implements [Body].
 func (gone) Payload() ([]byte, error) { return nil, nil }
 
+// Push implements [Body].
 func (gone) Push(s *Sub, d *Delivery) { s.Spec.Kind.Gone([]*Sub{s}, d) }
 
 // parcel is an event on its way through a post.
