@@ -41,6 +41,7 @@ func kindOf[T any]() (*kind[T], error) {
 			Missed: func(ev *Event[T]) *uint64 { return &ev.Missed },
 			Stale:  func(ev *Event[T]) bool { return ev.back.Over() },
 			Lost:   func(ev *Event[T]) { ev.back.Lost() },
+			Alone:  func(ev *Event[T]) bool { return ev.back.Request() }, // its requester waits
 		},
 	}
 	if size, fixed := c.FixedSize(); fixed {

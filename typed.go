@@ -224,10 +224,10 @@ func Handle[Req, Resp any](
 			return
 		}
 		if err == nil {
-			err = ev.back.Answer(answerOf(response, resp))
+			err = ev.back.Conclude(answerOf(response, resp))
 		}
 		if err != nil { // also when the response cannot be sent; too late does no harm
-			_ = ev.back.Answer(core.Answer{Err: err})
+			_ = ev.back.Conclude(core.Answer{Err: err})
 		}
 	}
 	return handle(ctx, ep, answer, response.Name(), opts)
@@ -262,11 +262,15 @@ func work[T any](s *core.Sub, handler func(context.Context, Event[T])) {
 			ev.back.Lost()
 			continue
 		}
-		ctx, cancel := s.Context(ev.back)
-		s.User(func() { handler(ctx, ev) })
-		cancel()
-		ev.back.Done()
+		call(s, handler, ev)
 	}
+}
+
+func call[T any](s *core.Sub, handler func(context.Context, Event[T]), ev Event[T]) {
+	ctx, cancel := s.Context(ev.back)
+	defer ev.back.Done()
+	defer cancel()
+	s.User(func() { handler(ctx, ev) })
 }
 
 // recovering returns handler with its panics made errors.
@@ -330,7 +334,7 @@ func Events[T any](
 		return func(yield func(Event[T], error) bool) { yield(Event[T]{}, err) }
 	}
 	return func(yield func(Event[T], error) bool) {
-		defer sub.Unsubscribe()
+		defer sub.Abandon() // who asked something that is still in the channel is told
 		for ev := range channelOf[T](sub) {
 			if !yield(ev, nil) {
 				return

@@ -60,6 +60,7 @@ type Answer struct {
 	Payload []byte
 	Err     error
 
+	returned  bool // by a handler that has returned, so that no other of its endpoint goes on either
 	nobody    bool // the last one: nobody is left who could answer, and Err says why
 	cancelled bool // the last one: nobody waits any more
 }
@@ -79,8 +80,8 @@ func (ep *Endpoint) NewCall(ctx context.Context, wanted string, gather bool) *Ca
 func (ep *Endpoint) Next(ctx context.Context, c *Call) (a Answer, last bool, err error) {
 	for {
 		if a, ok := c.take(); ok {
-			if err := ep.Err(); a.nobody && err != nil {
-				return Answer{}, true, err // nobody is left because ep has ended
+			if err := ep.Err(); (a.nobody || a.cancelled) && err != nil {
+				return Answer{}, true, err // because ep has ended
 			}
 			return a, a.nobody || a.cancelled || !c.gather, a.Err
 		}
@@ -158,10 +159,18 @@ func (n *Node) partyGone(party any, reason error) {
 			c.call.gone(c.party, reason)
 		case c.party == nil && c.call.peer != nil && any(c.call.peer) == party:
 			c.call.Cancel()
+		case c.party == nil && c.call.peer == nil && c.call.askedBy(party):
+			c.call.Cancel()
 		case c.party == nil:
 			c.call.gone(party, reason)
 		}
 	}
+}
+
+// askedBy reports whether it is a call of that endpoint of this Node.
+func (c *Call) askedBy(party any) bool {
+	ep, own := party.(*Endpoint)
+	return own && ep.party == c.asker
 }
 
 // Over reports whether nobody waits for an answer any more.
@@ -212,7 +221,11 @@ func (c *Call) answer(party any, a Answer) error {
 		c.finishIfDeserted() // unlocks
 		return nil
 	}
-	c.finish(a, party) // unlocks
+	by := party
+	if a.returned {
+		by = nil
+	}
+	c.finish(a, by) // unlocks
 	return nil
 }
 

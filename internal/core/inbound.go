@@ -71,6 +71,12 @@ func (in *Inbound) Over() bool {
 	return in.Request() && !in.observer && (in.call.Over() || in.call.expired())
 }
 
+// Conclude is Answer for a handler that has returned.
+func (in *Inbound) Conclude(a Answer) error {
+	a.returned = true
+	return in.Answer(a)
+}
+
 // Answer answers the request.
 func (in *Inbound) Answer(a Answer) error {
 	if err := in.endpoint.Err(); err != nil {

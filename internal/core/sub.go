@@ -45,6 +45,7 @@ func (s *Spec) reclaims() bool { return s.Group != "" && s.Workers > 0 }
 // Box is the mailbox of a Sub.
 type Box interface {
 	End()
+	Abandon()
 	Seal()
 	Lag() int64   // bytes that wait
 	Sent() uint64 // events that waited and were taken
@@ -339,6 +340,12 @@ func (s *Sub) Context(in *Inbound) (ctx context.Context, cancel func()) {
 // Unsubscribe ends s. No handler call starts after it.
 func (s *Sub) Unsubscribe() { s.end(nil, false) }
 
+// Abandon is Unsubscribe for one whose channel nobody reads any more.
+func (s *Sub) Abandon() {
+	s.Unsubscribe()
+	s.Box.Abandon()
+}
+
 // Begin reports whether the handler may be called with an event, and says so to who holds it.
 func (s *Sub) Begin(in *Inbound) bool {
 	if !s.Spec.reclaims() {
@@ -384,8 +391,22 @@ func (s *Sub) User(f func()) {
 	f()
 }
 
+// work runs a handler's goroutine. A handler may end it, by runtime.Goexit, as testing.T.FailNow does.
 func (s *Sub) work() {
+	returned := false
+	defer func() {
+		if !returned {
+			s.end(fault.Errorf(fault.Closed, "a handler of %q for %s has ended its goroutine",
+				s.Endpoint.name, s.Spec.Event), false)
+		}
+		s.worked()
+	}()
 	s.Spec.Work(s)
+	returned = true
+}
+
+// worked notes that a handler's goroutine ends.
+func (s *Sub) worked() {
 	s.cancel(nil)
 	s.mu.Lock()
 	s.workers--

@@ -243,11 +243,12 @@ func (d *Delivery) For(s *Sub) bool {
 	if !d.allows(s) {
 		return false
 	}
-	if d.Call != nil && s.Spec.Response != "" && s.Spec.Response != d.Call.wanted {
-		d.Call.refuse(s)
-		return false
+	if d.Call == nil || s.Spec.Response == "" || s.Spec.Response == d.Call.wanted ||
+		s.Spec.Observe || s.mute.Load() { // who cannot answer refuses nothing
+		return true
 	}
-	return true
+	d.Call.refuse(s)
+	return false
 }
 
 func (d *Delivery) allows(s *Sub) bool {

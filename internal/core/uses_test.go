@@ -23,6 +23,7 @@ type sink struct {
 }
 
 func (k *sink) End()                   { k.end.Do(k.sub.Finished) }
+func (k *sink) Abandon()               { k.End() }
 func (k *sink) Seal()                  { k.End() }
 func (*sink) Lag() int64               { return 0 }
 func (*sink) Sent() uint64             { return 0 }

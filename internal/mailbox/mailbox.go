@@ -44,6 +44,7 @@ type Events[E any] struct {
 	Missed func(*E) *uint64 // where an event counts the dropped ones before it; called under locks
 	Stale  func(*E) bool    // a listed event is not wanted any more
 	Lost   func(*E)         // an accepted event was dropped or discarded
+	Alone  func(*E) bool    // no handler is to keep it while it is busy with another; under locks
 
 	blocks blocks[E]
 }
@@ -72,6 +73,7 @@ type Mailbox[E any] struct {
 	queue   queue[E]
 	sealed  bool // no more events: Take is reached or End was called
 	ended   bool // End was called
+	unread  bool // nobody reads the channel any more
 	pushed  int  // events accepted and not dropped
 	missed  uint64
 }
@@ -277,6 +279,33 @@ func (m *Mailbox[E]) End() {
 	}
 }
 
+// Abandon is End for a channel that nobody reads any more: what is in it is discarded as well.
+func (m *Mailbox[E]) Abandon() {
+	m.mu.Lock()
+	m.unread = true
+	m.mu.Unlock()
+	m.End()
+	m.discardUnread() // in case it was finished before
+}
+
+// discardUnread discards what is in the channel, if nobody reads it.
+func (m *Mailbox[E]) discardUnread() {
+	m.mu.Lock()
+	unread := m.unread
+	m.mu.Unlock()
+	for unread {
+		select {
+		case ev, open := <-m.ch:
+			if !open {
+				return
+			}
+			m.opt.Events.Lost(&ev)
+		default:
+			return
+		}
+	}
+}
+
 // Seal refuses further events; the channel closes when what is listed has been sent.
 func (m *Mailbox[E]) Seal() {
 	m.mu.Lock()
@@ -290,6 +319,7 @@ func (m *Mailbox[E]) Seal() {
 
 // finish runs once: when the mailbox is sealed, nothing is listed, and the pump is through.
 func (m *Mailbox[E]) finish() {
+	m.discardUnread()
 	m.opt.Owner.Finished()
 	closing := m.opt.Owner.Closing()
 	if closing == nil {

@@ -56,6 +56,7 @@ func watch(opt Options[event], closing bool) *watched {
 		Missed: func(e *event) *uint64 { return &e.missed },
 		Stale:  func(e *event) bool { return w.stale[e.n] },
 		Lost:   func(e *event) { w.note(func() { w.lost = append(w.lost, e.n) }) },
+		Alone:  func(e *event) bool { return e.n%7 == 0 },
 	}
 	opt.Owner = w
 	w.Mailbox = New(opt)
@@ -516,6 +517,47 @@ func TestEndDiscardsWhatIsHandled(t *testing.T) {
 				!ended && (kept != 4 || len(w.lost) > 0) {
 				t.Errorf("ended: %v: got %v, discarded %v", ended, got, w.lost)
 			}
+		})
+	}
+}
+
+// What nobody is to keep is not taken along with others, and what nobody reads is discarded.
+func TestAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(Options[event]{Handled: true, Buffer: 16, Limit: 1000}, false)
+		w.taker = w.Taker(16)
+		for n := range 12 {
+			w.push(n, 1)
+		}
+		if e, _ := w.taker.Next(); e.n != 0 {
+			t.Errorf("event %d came first", e.n)
+		}
+		w.End()
+		if len(w.lost) != 5 || w.lost[0] != 7 {
+			t.Errorf("%v were lost, where 7 to 11 are to be", w.lost)
+		}
+		w.leave()
+	})
+}
+
+func TestAbandon(t *testing.T) {
+	for _, ended := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := watch(Options[event]{Buffer: 2, Limit: 1000}, false)
+			for n := range 5 {
+				w.push(n, 1)
+			}
+			synctest.Wait()
+			if ended {
+				w.End()
+				synctest.Wait()
+			}
+			w.Abandon()
+			synctest.Wait()
+			if e, open := <-w.C(); open || len(w.lost) != 5 {
+				t.Errorf("%+v is there, open: %v; lost: %v", e, open, w.lost)
+			}
+			w.tasks.Wait()
 		})
 	}
 }

@@ -87,6 +87,9 @@ func (t *Taker[E]) take() bool {
 	}
 	t.batch, t.next = t.batch[:0], 0
 	for len(t.batch) < t.most && m.list.first != nil {
+		if len(t.batch) > 0 && m.opt.Events.Alone(&m.list.head().event) {
+			break
+		}
 		ev, freed, some := m.dequeueLocked()
 		t.batch = append(t.batch, ev)
 		if some {
