@@ -55,8 +55,17 @@ func (r *resumption) event() {
 }
 
 // resuming calls test with a session that has got Subscribed, two Names and an Event, of which the
-// first three are confirmed, and whose connection has just broken.
+// first is confirmed, and whose connection has just broken.
 func resuming(t *testing.T, limits lahja.Limits, test func(*resumption)) {
+	connected(t, limits, func(r *resumption) {
+		r.first.conn.Close()
+		synctest.Wait()
+		test(r)
+	})
+}
+
+// connected is resuming while the connection is there.
+func connected(t *testing.T, limits lahja.Limits, test func(*resumption)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &resumption{TB: t, place: memory.New(), bus: lahja.NewBus(limits)}
 		defer r.bus.Close()
@@ -80,8 +89,6 @@ func resuming(t *testing.T, limits lahja.Limits, test func(*resumption)) {
 		r.event() // two names and an event, in one record
 		s.until(wire.TypeEvent)
 		s.record(wire.AppendUvarints(nil, wire.TypeConfirm, 1))
-		synctest.Wait()
-		s.conn.Close()
 		synctest.Wait()
 		test(r)
 	})
@@ -144,12 +151,7 @@ func TestRefusedResumes(t *testing.T) {
 				hello := r.again(1)
 				hello.Received = 1
 				c.arrange(r, &hello)
-				_, f := r.dial(hello)
-				var refusal wire.Refusal
-				if err := wire.ParseControl(f.Body, &refusal); f.Type != wire.TypeRefusal || err != nil ||
-					refusal.Code != string(lahja.ErrSessionLost) {
-					r.Fatalf("the answer is %#02x, %+v: %v", f.Type, refusal, err)
-				}
+				r.refused(hello)
 				hello = r.again(9)
 				hello.Received = 1
 				s, f := r.dial(hello)
@@ -159,6 +161,47 @@ func TestRefusedResumes(t *testing.T) {
 				if c.goesOn {
 					r.resumed(s, f)
 				}
+			})
+		})
+	}
+}
+
+// refused checks that a resume is refused.
+func (r *resumption) refused(hello wire.Hello) {
+	r.Helper()
+	_, f := r.dial(hello)
+	var refusal wire.Refusal
+	if err := wire.ParseControl(f.Body, &refusal); f.Type != wire.TypeRefusal || err != nil ||
+		refusal.Code != string(lahja.ErrSessionLost) {
+		r.Fatalf("the answer is %#02x, %+v: %v", f.Type, refusal, err)
+	}
+}
+
+// A connection that the session has is not disturbed by a resume that is refused, unless that is the
+// latest attempt of who knows the secret: then it is closed, although the position is wrong.
+func TestRefusedBesideAConnection(t *testing.T) {
+	for _, c := range refusals {
+		if !c.goesOn {
+			continue
+		}
+		t.Run(c.what, func(t *testing.T) {
+			connected(t, c.limits, func(r *resumption) {
+				hello := r.again(1)
+				hello.Received = 1
+				c.arrange(r, &hello)
+				r.refused(hello)
+				synctest.Wait()
+				if displaced := hello.Received != 1; displaced {
+					if f, open := <-r.first.heard; open {
+						r.Errorf("the connection goes on with %#02x", f.Type)
+					}
+				} else {
+					r.event()
+					r.first.until(wire.TypeEvent)
+				}
+				hello = r.again(9)
+				hello.Received = 1
+				r.resumed(r.dial(hello))
 			})
 		})
 	}
