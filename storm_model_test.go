@@ -96,7 +96,7 @@ func (s *storm) compareWords(h *hearing) {
 			h.at.name, gaps, h.at.delta.Restarts)
 	}
 	if losses := s.losses[h.at.name]; int(gaps) > losses {
-		s.failLocked("%s was told of %d gaps, and has logged %d lost sessions", h.at.name, gaps, losses)
+		s.failLocked("%s was told of %d gaps, and has lost %d sessions", h.at.name, gaps, losses)
 	}
 	if h.calms > 0 && h.ending == 0 && h.at.delta.Restarts > 0 && gaps == 0 {
 		s.failLocked("%s has lost a session, and a subscription was told of no gap", h.at.name)

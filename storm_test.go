@@ -117,7 +117,8 @@ type heard struct {
 
 func newStorm(ctx context.Context, limits lahja.Limits) *storm {
 	s := &storm{
-		ctx: ctx, limits: limits, place: memory.New(), runs: map[int]int{}, losses: map[string]int{},
+		ctx: ctx, limits: limits, place: memory.New(),
+		runs: map[int]int{}, losses: map[string]int{},
 	}
 	s.unlog = setLog(lossLog{slog.DiscardHandler, s})
 	return s
