@@ -203,7 +203,8 @@ func (b *blown) publish(pubs []*lahja.Endpoint) {
 
 // enough counts events, and reports whether there was enough of everything.
 func (b *blown) enough(events int64) bool {
-	if n := b.done.Add(events); n > b.events && n%16 == 0 && b.cut() >= b.cuts || b.ctx.Err() != nil {
+	n := b.done.Add(events)
+	if n > b.events && n%16 == 0 && b.cut() >= b.cuts || b.ctx.Err() != nil {
 		b.over.Store(true)
 	}
 	return b.over.Load()
@@ -251,8 +252,8 @@ func (b *blown) report(eps []*lahja.Endpoint, heard [][]int, took time.Duration)
 		"%d requests handled, %d of them twice, %d calls failed; %d sessions lost",
 		b.cut(), state.Resumes, took.Round(time.Millisecond), sent, events, b.asked.Load(), sum,
 		answered, b.twice.Load(), b.failed.Load(), state.Restarts)
-	if int64(sent) < b.events || sum != (flaws{}) || b.twice.Load() > 0 || int64(answered) != b.asked.Load() ||
-		state.Restarts > 0 || state.Lost > 0 {
+	if sum != (flaws{}) || b.twice.Load() > 0 || int64(answered) != b.asked.Load() ||
+		state.Restarts > 0 || state.Lost > 0 || int64(sent) < b.events {
 		b.Errorf("the wires: %v", b.wires)
 	}
 }

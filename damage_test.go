@@ -133,7 +133,9 @@ func TestByteChangedWithoutResume(t *testing.T) {
 		for at := int64(60); at < 1500; at += every(1, 41) {
 			fault := faulty.FlipAt(d, at, byte(1+random.IntN(255)))
 			plan := func(int, *rand.Rand) []faulty.Fault { return []faulty.Fault{fault} }
-			cross(t, lahja.Limits{Resume: -1}, plan, func(c *crossing) { changed += c.ends(fault, d) })
+			cross(t, lahja.Limits{Resume: -1}, plan, func(c *crossing) {
+				changed += c.ends(fault, d)
+			})
 		}
 		t.Logf("%v: %d sessions with a changed byte", d, changed)
 		if changed < 10 {

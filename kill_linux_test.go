@@ -61,8 +61,8 @@ func TestKilledProcesses(t *testing.T) {
 	}
 }
 
-// rounds kills so many processes, and a third as many that start, while others talk, and returns how
-// much these did.
+// rounds kills so many processes, and a third as many that start, while others talk, and returns
+// how much these did.
 func (k *killing) rounds(rounds int) (beside int) {
 	main, left, right := k.own("main"), k.connect("left"), k.connect("right")
 	k.observers = []*lahja.Endpoint{main, left}

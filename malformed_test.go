@@ -40,9 +40,9 @@ func TestFramesThatEndEarly(t *testing.T) {
 				frames := cut(t, all[name][0].frames, missing)
 				blamed := false
 				if role == "bus" {
-					blamed = toBus(t, "open", frames)
+					blamed, _ = toBus(t, "open", false, frames)
 				} else {
-					blamed = toEndpoint(t, "open", func(uint64) []byte { return frames })
+					blamed, _ = toEndpoint(t, "open", false, func(uint64) []byte { return frames })
 				}
 				if !blamed {
 					t.Errorf("to a %s, %s without %d bytes passes", role, name, missing)
@@ -72,7 +72,7 @@ func TestFramesThatCannotBeMeant(t *testing.T) {
 			control(wire.TypeSubscribe, wire.Subscribe{ID: 5, Event: "a"}),
 			control(wire.TypeSubscribe, wire.Subscribe{ID: 5, Event: "b"})...),
 	} {
-		if !toBus(t, "open", frames) {
+		if blamed, _ := toBus(t, "open", false, frames); !blamed {
 			t.Errorf("to a bus, %s passes", name)
 		}
 	}
@@ -89,7 +89,7 @@ func TestFramesThatCannotBeMeant(t *testing.T) {
 		"a window beyond all means": func(n uint64) []byte { return numbers(wire.TypeWindow, n, 1, 1<<41) },
 		"an unknown slot":           func(uint64) []byte { return numbers(wire.TypeTaken, 99, 1) },
 	} {
-		if !toEndpoint(t, "open", frames) {
+		if blamed, _ := toEndpoint(t, "open", false, frames); !blamed {
 			t.Errorf("to an endpoint, %s passes", name)
 		}
 	}

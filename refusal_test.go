@@ -55,8 +55,17 @@ func (r *resumption) event() {
 }
 
 // resuming calls test with a session that has got Subscribed, two Names and an Event, of which the
-// first three are confirmed, and whose connection has just broken.
+// first is confirmed, and whose connection has just broken.
 func resuming(t *testing.T, limits lahja.Limits, test func(*resumption)) {
+	connected(t, limits, func(r *resumption) {
+		r.first.conn.Close()
+		synctest.Wait()
+		test(r)
+	})
+}
+
+// connected is resuming while the connection is there.
+func connected(t *testing.T, limits lahja.Limits, test func(*resumption)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &resumption{TB: t, place: memory.New(), bus: lahja.NewBus(limits)}
 		defer r.bus.Close()
@@ -80,8 +89,6 @@ func resuming(t *testing.T, limits lahja.Limits, test func(*resumption)) {
 		r.event() // two names and an event, in one record
 		s.until(wire.TypeEvent)
 		s.record(wire.AppendUvarints(nil, wire.TypeConfirm, 1))
-		synctest.Wait()
-		s.conn.Close()
 		synctest.Wait()
 		test(r)
 	})
@@ -144,12 +151,7 @@ func TestRefusedResumes(t *testing.T) {
 				hello := r.again(1)
 				hello.Received = 1
 				c.arrange(r, &hello)
-				_, f := r.dial(hello)
-				var refusal wire.Refusal
-				if err := wire.ParseControl(f.Body, &refusal); f.Type != wire.TypeRefusal || err != nil ||
-					refusal.Code != string(lahja.ErrSessionLost) {
-					r.Fatalf("the answer is %#02x, %+v: %v", f.Type, refusal, err)
-				}
+				r.refused(hello)
 				hello = r.again(9)
 				hello.Received = 1
 				s, f := r.dial(hello)
@@ -159,6 +161,47 @@ func TestRefusedResumes(t *testing.T) {
 				if c.goesOn {
 					r.resumed(s, f)
 				}
+			})
+		})
+	}
+}
+
+// refused checks that a resume is refused.
+func (r *resumption) refused(hello wire.Hello) {
+	r.Helper()
+	_, f := r.dial(hello)
+	var refusal wire.Refusal
+	if err := wire.ParseControl(f.Body, &refusal); f.Type != wire.TypeRefusal || err != nil ||
+		refusal.Code != string(lahja.ErrSessionLost) {
+		r.Fatalf("the answer is %#02x, %+v: %v", f.Type, refusal, err)
+	}
+}
+
+// A connection that the session has is not disturbed by a resume that is refused, unless that is
+// the latest attempt of who knows the secret: then it is closed, although the position is wrong.
+func TestRefusedBesideAConnection(t *testing.T) {
+	for _, c := range refusals {
+		if !c.goesOn {
+			continue
+		}
+		t.Run(c.what, func(t *testing.T) {
+			connected(t, c.limits, func(r *resumption) {
+				hello := r.again(1)
+				hello.Received = 1
+				c.arrange(r, &hello)
+				r.refused(hello)
+				synctest.Wait()
+				if displaced := hello.Received != 1; displaced {
+					if f, open := <-r.first.heard; open {
+						r.Errorf("the connection goes on with %#02x", f.Type)
+					}
+				} else {
+					r.event()
+					r.first.until(wire.TypeEvent)
+				}
+				hello = r.again(9)
+				hello.Received = 1
+				r.resumed(r.dial(hello))
 			})
 		})
 	}
@@ -233,9 +276,9 @@ func TestNoSession(t *testing.T) {
 	}
 }
 
-// otherBus is a bus that answers each Hello by welcome, and ends the first connection of a session
-// after a second.
-func otherBus(t *testing.T, welcome func(wire.Hello) wire.Welcome) (place *memory.Transport) {
+// otherBus is a bus that greets each endpoint in its own way, and ends the first connection of a
+// session after a second.
+func otherBus(t *testing.T, greet func(wire.Hello, *stranger)) (place *memory.Transport) {
 	place = memory.New()
 	l, err := place.Listen(t.Context())
 	if err != nil {
@@ -254,7 +297,7 @@ func otherBus(t *testing.T, welcome func(wire.Hello) wire.Welcome) (place *memor
 			if err := wire.ParseControl((<-s.heard).Body, &h); err != nil {
 				t.Error(err)
 			}
-			s.preface(wire.TypeWelcome, welcome(h))
+			greet(h, s)
 			if len(h.Session) == 0 {
 				time.AfterFunc(time.Second, func() { conn.Close() })
 			}
@@ -263,22 +306,26 @@ func otherBus(t *testing.T, welcome func(wire.Hello) wire.Welcome) (place *memor
 	return place
 }
 
+// resumes is the answer to a resume.
+func resumes(received uint64) wire.Welcome {
+	w := welcomeTo("ep", false)
+	w.Resumed, w.Received = true, received
+	return w
+}
+
 // An endpoint does not go on with a session when the bus resumes it from where it cannot: it takes
 // it for lost, once, and begins another.
 func TestResumedFromElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dials []string
-		ep, err := lahja.Connect(t.Context(), "ep", otherBus(t, func(h wire.Hello) wire.Welcome {
-			w := wire.Welcome{
-				Version: wire.Version, Name: "ep", MaxFrame: 1 << 20, Lag: 1 << 20, ResumeWindow: 10_000,
-			}
+		ep, err := lahja.Connect(t.Context(), "ep", otherBus(t, func(h wire.Hello, s *stranger) {
 			if len(h.Session) > 0 {
 				dials = append(dials, "resume")
-				w.Resumed, w.Received = true, 1000
-			} else if dials = append(dials, "begin"); len(dials) == 1 {
-				w.Session, w.Token = make([]byte, 16), make([]byte, 16)
+				s.preface(wire.TypeWelcome, resumes(1000))
+			} else {
+				dials = append(dials, "begin")
+				s.preface(wire.TypeWelcome, welcomeTo("ep", len(dials) == 1))
 			}
-			return w
 		}))
 		if err != nil {
 			t.Fatal(err)
@@ -293,4 +340,47 @@ func TestResumedFromElsewhere(t *testing.T) {
 			t.Errorf("the endpoint has dialled to %q", dials)
 		}
 	})
+}
+
+// Whatever a bus answers to a resume but a Welcome that says so: the endpoint closes the
+// connection, does not take the session for resumed, and asks again.
+func TestFramesInAResume(t *testing.T) {
+	for name, samples := range samplesOf("bus", 0) {
+		for _, sample := range samples {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { answeredBy(t, sample.frames) })
+			})
+		}
+	}
+}
+
+func answeredBy(t *testing.T, frames []byte) {
+	asked := 0
+	ep, err := lahja.Connect(t.Context(), "ep", otherBus(t, func(h wire.Hello, s *stranger) {
+		if len(h.Session) == 0 {
+			s.preface(wire.TypeWelcome, welcomeTo("ep", true))
+			return
+		}
+		if asked++; asked > 1 {
+			s.preface(wire.TypeWelcome, resumes(0))
+			return
+		}
+		_, _ = s.conn.Write([]byte(wire.Preface))
+		s.record(frames)
+		if f, open := <-s.heard; open {
+			t.Errorf("the endpoint goes on with %#02x", f.Type)
+		}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ep.Close()
+	for s := range ep.WatchState(t.Context()) {
+		if s.Connected && s.Resumes > 0 {
+			break
+		}
+	}
+	if s := <-ep.WatchState(t.Context()); s.Resumes != 1 || asked != 2 {
+		t.Errorf("it has asked %d times, and the state is %+v", asked, s)
+	}
 }

@@ -51,14 +51,16 @@ func captureLog(t testing.TB) *logText {
 
 // logTo has a handler get the log until the test ends. It puts back what package log does as well,
 // which would else go on to write there.
-func logTo(t testing.TB, h slog.Handler) {
+func logTo(t testing.TB, h slog.Handler) { t.Cleanup(setLog(h)) }
+
+func setLog(h slog.Handler) (restore func()) {
 	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
-	t.Cleanup(func() {
+	slog.SetDefault(slog.New(h))
+	return func() {
 		slog.SetDefault(before)
 		log.SetOutput(writer)
 		log.SetFlags(flags)
-	})
-	slog.SetDefault(slog.New(h))
+	}
 }
 
 // Isolation: a subscription that takes nothing while a publisher waits for it is named in the log

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -122,6 +123,7 @@ type stranger struct {
 	conn     io.ReadWriteCloser
 	position uint64 // of its next numbered frame
 	heard    chan wire.Frame
+	answers  []wire.Type // what blamed has come across
 }
 
 // record writes frames as one record.
@@ -190,7 +192,7 @@ func (s *stranger) until(t wire.Type) wire.Frame {
 }
 
 // blamed reports whether the other side takes what it got for a mistake: it says so, or it ends the
-// connection without a word, at once.
+// connection without a word, at once. What it says else is in answers.
 func (s *stranger) blamed() bool {
 	synctest.Wait()
 	for {
@@ -199,6 +201,7 @@ func (s *stranger) blamed() bool {
 			if !open {
 				return true
 			}
+			s.answers = append(s.answers, f.Type)
 			if f.Type == wire.TypeRefusal {
 				return true
 			}
@@ -215,8 +218,11 @@ func (s *stranger) blamed() bool {
 	}
 }
 
-// toBus has a stranger send frames to a bus in that state, and reports whether it is blamed.
-func toBus(t *testing.T, state string, frames []byte) (blamed bool) {
+// toBus has a stranger send frames to a bus in that state of a session, which can be resumed or
+// not, and reports whether it is blamed, and what comes back.
+func toBus(
+	t *testing.T, state string, resumable bool, frames []byte,
+) (blamed bool, back []wire.Type) {
 	synctest.Test(t, func(t *testing.T) {
 		place := memory.New()
 		l, err := place.Listen(t.Context())
@@ -241,7 +247,11 @@ func toBus(t *testing.T, state string, frames []byte) (blamed bool) {
 			_, _ = conn.Write([]byte(wire.Preface))
 			s.record(frames)
 		} else {
-			s.preface(wire.TypeHello, wire.Hello{MinVersion: 1, MaxVersion: 1, Name: "stranger"})
+			hello := wire.Hello{MinVersion: 1, MaxVersion: 1, Name: "stranger"}
+			if resumable {
+				hello.Features = []string{"resume"}
+			}
+			s.preface(wire.TypeHello, hello)
 			s.until(wire.TypeWelcome)
 			s.record(wire.AppendName(nil, wire.Name{Number: tick, Name: "tick"}))
 			s.record(wire.AppendEvent(nil, &wire.Event{Name: tick}))
@@ -257,17 +267,19 @@ func toBus(t *testing.T, state string, frames []byte) (blamed bool) {
 			}
 			s.record(frames)
 		}
-		blamed = s.blamed()
+		blamed, back = s.blamed(), s.answers
 		conn.Close()
 		stop()
 		bus.Close()
 		<-served
 	})
-	return blamed
+	return blamed, back
 }
 
 // toEndpoint is toBus for a stranger that is the bus.
-func toEndpoint(t *testing.T, state string, frames func(theirs uint64) []byte) (blamed bool) {
+func toEndpoint(
+	t *testing.T, state string, resumable bool, frames func(theirs uint64) []byte,
+) (blamed bool, back []wire.Type) {
 	synctest.Test(t, func(t *testing.T) {
 		place := memory.New()
 		l, err := place.Listen(t.Context())
@@ -304,7 +316,7 @@ func toEndpoint(t *testing.T, state string, frames func(theirs uint64) []byte) (
 			blamed = c.err != nil && !errors.As(c.err, &refused)
 			return
 		}
-		s.preface(wire.TypeWelcome, wire.Welcome{Version: 1, Name: "ep", MaxFrame: 1 << 20, Lag: 1 << 20})
+		s.preface(wire.TypeWelcome, welcomeTo("ep", resumable))
 		c := <-done
 		if c.err != nil {
 			t.Fatal(c.err)
@@ -327,9 +339,18 @@ func toEndpoint(t *testing.T, state string, frames func(theirs uint64) []byte) (
 			s.until(wire.TypeGoodbye)
 		}
 		s.record(frames(name.Number))
-		blamed = s.blamed()
+		blamed, back = s.blamed(), s.answers
 	})
-	return blamed
+	return blamed, back
+}
+
+// welcomeTo admits an endpoint to a session, which can be resumed or not.
+func welcomeTo(name string, resumable bool) wire.Welcome {
+	w := wire.Welcome{Version: wire.Version, Name: name, MaxFrame: 1 << 20, Lag: 1 << 20}
+	if resumable {
+		w.Session, w.Token, w.ResumeWindow = make([]byte, 16), make([]byte, 16), 10_000
+	}
+	return w
 }
 
 // deaf is a handler that does not answer a Goodbye, so that its link stays in the state left. It
@@ -349,7 +370,7 @@ func (deaf) Silent(time.Duration)             {}
 func (deaf) Ended(error, int)                 {}
 
 // toLeft is toBus for one who has said goodbye before, which is the same for both.
-func toLeft(t *testing.T, frames []byte) (blamed bool) {
+func toLeft(t *testing.T, resumable bool, frames []byte) (blamed bool) {
 	synctest.Test(t, func(t *testing.T) {
 		place := memory.New()
 		l, err := place.Listen(t.Context())
@@ -365,7 +386,11 @@ func toLeft(t *testing.T, frames []byte) (blamed bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		link := session.New(deaf{}, session.Options{MaxFrame: wire.MaxFrame, Limit: 1 << 20})
+		opt := session.Options{MaxFrame: wire.MaxFrame, Limit: 1 << 20}
+		if resumable {
+			opt.Window = time.Minute
+		}
+		link := session.New(deaf{}, opt)
 		carried := make(chan error, 1)
 		go func() { carried <- link.Carry(theirs, session.Start{}) }()
 		s := &stranger{TB: t, conn: ours}
@@ -389,42 +414,69 @@ func TestFramesInStates(t *testing.T) {
 	}
 	walked := 0
 	for _, c := range cells {
-		mistake := strings.Contains(c.meaning, "**error**")
-		for role, sender := range map[string]string{"bus": "E", "endpoint": "B"} {
-			other := map[string]string{"bus": "endpoint", "endpoint": "bus"}[role]
-			samples := samplesOf(other, 0)[c.frame]
-			if samples == nil {
-				t.Fatalf("there is no sample of %q", c.frame)
-			}
-			for i, sample := range samples {
-				want := mistake
-				if strings.Contains(c.meaning, "to a bus an **error**") {
-					want = role == "bus"
-				} else if strings.Contains(c.meaning, "to an endpoint an **error**") {
-					want = role == "endpoint"
-				} else if c.frame == "Goodbye" && c.state == "leaving" {
-					want = true // no mistake, but the connection is closed at once as well
-				} else if c.state != "left" && sample.from != "" && sample.from != sender {
-					want = true
-				}
-				var got bool
-				switch {
-				case c.state == "left":
-					got = toLeft(t, sample.frames)
-				case role == "bus":
-					got = toBus(t, c.state, sample.frames)
-				default:
-					got = toEndpoint(t, c.state, func(theirs uint64) []byte {
-						return samplesOf(other, theirs)[c.frame][i].frames
-					})
-				}
-				if got != want {
-					t.Errorf("%s in the state %s to the %s: a mistake: %v, and %q says %v",
-						c.frame, c.state, role, got, c.meaning, want)
-				}
-				walked++
+		for _, role := range []string{"bus", "endpoint"} {
+			for _, resumable := range []bool{false, true} {
+				walked += c.walk(t, role, resumable)
 			}
 		}
 	}
 	t.Logf("%d frames in states", walked)
+}
+
+// answered are the frames that are answered in the state open, and in no other.
+var answered = map[string]wire.Type{
+	"bus Subscribe": wire.TypeSubscribed, "bus Ask": wire.TypeAnswer, "bus Watch": wire.TypePeers,
+	"bus Ping": wire.TypePong, "bus Goodbye": wire.TypeGoodbye,
+	"endpoint Window": wire.TypeWindowAck, "endpoint Drain": wire.TypeGoodbye,
+	"endpoint Ping": wire.TypePong, "endpoint Goodbye": wire.TypeGoodbye,
+}
+
+// walk sends each sample of the cell's frame in its state to a bus or an endpoint, and returns how
+// many there were.
+func (c cell) walk(t *testing.T, role string, resumable bool) int {
+	t.Helper()
+	other := map[string]string{"bus": "endpoint", "endpoint": "bus"}[role]
+	samples := samplesOf(other, 0)[c.frame]
+	if samples == nil {
+		t.Fatalf("there is no sample of %q", c.frame)
+	}
+	for i, sample := range samples {
+		var got bool
+		var back []wire.Type
+		switch {
+		case c.state == "left":
+			got = toLeft(t, resumable, sample.frames)
+		case role == "bus":
+			got, back = toBus(t, c.state, resumable, sample.frames)
+		default:
+			got, back = toEndpoint(t, c.state, resumable, func(theirs uint64) []byte {
+				return samplesOf(other, theirs)[c.frame][i].frames
+			})
+		}
+		if want := c.mistake(role, sample); got != want {
+			t.Errorf("%s in the state %s to the %s: a mistake: %v, and %q says %v",
+				c.frame, c.state, role, got, c.meaning, want)
+		}
+		want, is := answered[role+" "+c.frame]
+		if is && c.state != "handshake" && slices.Contains(back, want) != (c.state == "open") {
+			t.Errorf("%s in the state %s to the %s: %#02x comes back", c.frame, c.state, role, back)
+		}
+	}
+	return len(samples)
+}
+
+// mistake reports whether the sample is an error for a bus, or an endpoint, in the cell's state.
+func (c cell) mistake(role string, s sample) bool {
+	sender := map[string]string{"bus": "E", "endpoint": "B"}[role]
+	switch {
+	case strings.Contains(c.meaning, "to a bus an **error**"):
+		return role == "bus"
+	case strings.Contains(c.meaning, "to an endpoint an **error**"):
+		return role == "endpoint"
+	case c.frame == "Goodbye" && c.state == "leaving":
+		return true // no mistake, but the connection is closed at once as well
+	case c.state != "left" && s.from != "" && s.from != sender:
+		return true
+	}
+	return strings.Contains(c.meaning, "**error**")
 }

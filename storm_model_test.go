@@ -95,6 +95,9 @@ func (s *storm) compareWords(h *hearing) {
 		s.failLocked("%s was told of %d gaps, and has lost %d sessions",
 			h.at.name, gaps, h.at.delta.Restarts)
 	}
+	if losses := s.losses[h.at.name]; int(gaps) > losses {
+		s.failLocked("%s was told of %d gaps, and has lost %d sessions", h.at.name, gaps, losses)
+	}
 	if h.calms > 0 && h.ending == 0 && h.at.delta.Restarts > 0 && gaps == 0 {
 		s.failLocked("%s has lost a session, and a subscription was told of no gap", h.at.name)
 	}
@@ -261,6 +264,7 @@ func (s *storm) forget() {
 	s.base += len(s.said)
 	s.said = nil
 	clear(s.runs)
+	clear(s.losses)
 	s.crews = slices.DeleteFunc(s.crews, func(c *crew) bool { return c.ended })
 	s.heard = slices.DeleteFunc(s.heard, func(h *hearing) bool { return h.ending != 0 })
 	for _, h := range s.heard {

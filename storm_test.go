@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing/synctest"
 	"time"
@@ -24,6 +25,7 @@ type storm struct {
 	serving sync.WaitGroup
 	reading sync.WaitGroup
 	tamper  func(*hearing, heard) []heard // falsifies what is heard; nil: nothing
+	unlog   func()                        // gives the log back
 
 	mu     sync.Mutex // guards what follows, and what all records hold
 	clock  int64
@@ -31,7 +33,8 @@ type storm struct {
 	said   []*saying
 	base   int // the number of said[0]
 	heard  []*hearing
-	runs   map[int]int // of handlers, by the number of the question
+	runs   map[int]int    // of handlers, by the number of the question
+	losses map[string]int // of sessions, by the name of the endpoint that has logged them
 	errs   []error
 	totals totals
 }
@@ -114,9 +117,37 @@ type heard struct {
 
 func newStorm(ctx context.Context, limits lahja.Limits) *storm {
 	s := &storm{
-		ctx: ctx, limits: limits, place: memory.New(), runs: map[int]int{},
+		ctx: ctx, limits: limits, place: memory.New(),
+		runs: map[int]int{}, losses: map[string]int{},
 	}
+	s.unlog = setLog(lossLog{slog.DiscardHandler, s})
 	return s
+}
+
+// lossLog counts the sessions that are lost.
+type lossLog struct {
+	slog.Handler
+	storm *storm
+}
+
+func (lossLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l lossLog) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "lahja: the session with the bus is lost, and perhaps events" {
+		l.storm.mu.Lock()
+		defer l.storm.mu.Unlock()
+		l.storm.losses[attribute(r, "endpoint").String()]++
+	}
+	return nil
+}
+
+// attribute is what a record says under a key.
+func attribute(r slog.Record, key string) (value slog.Value) {
+	r.Attrs(func(a slog.Attr) bool {
+		value = a.Value
+		return a.Key != key
+	})
+	return value
 }
 
 // fail notes something that must not be.
@@ -395,6 +426,7 @@ func (s *storm) finish() {
 		h.cancel()
 	}
 	s.reading.Wait()
+	s.unlog()
 }
 
 // calm ends all faults, waits until everything has arrived, and compares. Whoever says something

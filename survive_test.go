@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -142,6 +143,27 @@ func nothing[T any](c *crossing, events <-chan lahja.Event[T]) {
 	case ev, open := <-events:
 		c.Fatalf("%+v comes, %v", ev, open)
 	default:
+	}
+}
+
+// toldOnce checks that both sides have logged the loss of an endpoint's session once, and how many
+// events each has perhaps lost with it.
+func (c *crossing) toldOnce(log records, endpoint string, atEndpoint, atBus int64) {
+	c.Helper()
+	synctest.Wait()
+	told := map[string][]int64{}
+	for len(log) > 0 {
+		if r := <-log; attribute(r, "endpoint").String() == endpoint {
+			told[r.Message] = append(told[r.Message], attribute(r, "events").Int64())
+		}
+	}
+	for message, want := range map[string]int64{
+		"lahja: the session with the bus is lost, and perhaps events":          atEndpoint,
+		"lahja: the session of an endpoint is lost, and perhaps events for it": atBus,
+	} {
+		if got := told[message]; !slices.Equal(got, []int64{want}) {
+			c.Errorf("%q is logged with %d events, where %d is due", message, got, want)
+		}
 	}
 }
 
@@ -291,8 +313,10 @@ func TestBusRestarts(t *testing.T) {
 func TestWindowIsOver(t *testing.T) {
 	limits := lahja.Limits{Resume: 3 * time.Second}
 	cross(t, limits, nil, func(c *crossing) {
+		log := logRecords(c)
 		ep := c.connect("far")
 		items := lahja.Stream[item](c.ctx, ep)
+		time.Sleep(time.Second) // all is confirmed
 		c.wire.Refuse(true)
 		c.wire.Cut(faulty.Reset)
 		c.state(ep, broken)
@@ -338,6 +362,7 @@ func TestWindowIsOver(t *testing.T) {
 				c.Errorf("got %+v, gap: %v", ev, ev.Gap())
 			}
 		}
+		c.toldOnce(log, "far", 2, 1)
 	})
 }
 

@@ -20,8 +20,8 @@ func (c *carrier) quiet() time.Duration {
 // a heartbeat, and looks whether the peer gives any.
 //
 // The connection of a silent peer is given up, by the accepting side as well: where bytes get lost
-// in one direction alone, the dialling side may hear enough not to look for another. A peer that has
-// only been stopped finds the end of the connection when it goes on, and resumes.
+// in one direction alone, the dialling side may hear enough not to look for another. A peer that
+// has only been stopped finds the end of the connection when it goes on, and resumes.
 func (c *carrier) look() {
 	if c.examine() {
 		c.link.handler.Silent(c.quiet())
@@ -69,7 +69,7 @@ func (c *carrier) speakLocked(now time.Duration) time.Duration {
 
 // listenLocked returns when to listen again; 0: the peer has fallen silent. That is so after two
 // heartbeats, but not before it was asked for a sign of life and has had half a one to answer: the
-// timer fires late where the whole process was stopped. One that gives signs by itself is not asked.
+// timer fires late where the whole process was stopped. A peer that gives signs is not asked.
 func (c *carrier) listenLocked(now time.Duration) time.Duration {
 	answer := c.link.opt.Heartbeat / 2
 	silence := 2*c.link.opt.Heartbeat - answer

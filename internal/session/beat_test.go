@@ -15,8 +15,8 @@ var beating = Options{
 	MaxFrame: testFrame, Limit: testLimit, Window: time.Minute, Heartbeat: 5 * time.Second,
 }
 
-// A connection over which nothing is to be said lives on, at the cost of one sign of life a heartbeat
-// in each direction.
+// A connection over which nothing is to be said lives on, at the cost of one sign of life a
+// heartbeat in each direction.
 func TestHeartbeatIdle(t *testing.T) {
 	coupled(t, beating, func(t *testing.T, c *couple) {
 		time.Sleep(time.Hour)
@@ -94,7 +94,7 @@ func unasked(t *testing.T, said [][]byte) {
 	time.Sleep(time.Hour - time.Since(begin))
 	synctest.Wait()
 	if want := int(time.Hour / beating.Heartbeat); x.out.writes != want || b.silences > 0 {
-		t.Errorf("%d writes in an hour, where %d are due; %d silences", x.out.writes, want, b.silences)
+		t.Errorf("%d writes in an hour, of %d; %d silences", x.out.writes, want, b.silences)
 	}
 }
 

@@ -78,8 +78,8 @@ const (
 	maxConfirm = wire.FrameHeader + binary.MaxVarintLen64
 )
 
-// untrimmed is how many records are kept as they were written, which is more than an acknowledgement
-// takes while all is well. When there are more, a lone event has not the room of a chunk for itself.
+// untrimmed is how many records are kept as they were written: more than there are, while all is
+// well, before they are confirmed. Of more a lone event has not the room of a chunk for itself.
 const untrimmed = 256
 
 // outbox is what waits to be written to a connection: one queue, in the order of events, and a
