@@ -99,6 +99,35 @@ var flowRows = []row{
 					wire.Name{Number: 100 + n, Name: fmt.Sprint("name ", n)}))
 			}
 		}},
+	{number: 39, throws: "a number of an event that is retired, for another window", at: open,
+		only: "bus", ends: fouled,
+		throw: func(x *attack) {
+			x.record(wire.AppendEvent(wire.AppendName(nil, wire.Name{Number: 99, Name: "tick"}),
+				&wire.Event{Name: 99, Payload: unset}))
+			x.record(wire.AppendName(nil, wire.Name{Number: 99}))
+		}},
+	{number: 39, throws: "a subscription to more origins than one may name, and to too long ones",
+		at: open, only: "bus",
+		throw: func(x *attack) {
+			for id, from := range [][]string{make([]string, 1025), {strings.Repeat("n", mebibyte/2)}} {
+				x.refused(wire.Subscribe{ID: uint64(id), Event: "tock", From: from})
+			}
+		}},
+	{number: 39, throws: "subscriptions to more origins than an endpoint may name in all", at: open,
+		only: "bus",
+		throw: func(x *attack) {
+			from := make([]string, 1024)
+			for id := range uint64(16) {
+				x.record(control(wire.TypeSubscribe, wire.Subscribe{ID: id, Event: "tock", From: from}))
+				x.await(wire.TypeSubscribed)
+			}
+			x.refused(wire.Subscribe{ID: 16, Event: "tock", From: from})
+		}},
+	{number: 39, throws: "an event for more endpoints than one may name", at: open, only: "bus",
+		ends: fouled,
+		throw: events(wire.Event{
+			Flags: wire.FlagTo, To: make([]string, 1025), Payload: unset,
+		})},
 	{number: 39, at: open,
 		throws: "names of events that are too long to be told to who watches, all together",
 		only:   "bus", throw: tooMuchToTell},
@@ -236,5 +265,16 @@ func panicking(x *attack) {
 		if !strings.Contains(r.Message, "as the stranger wants it") {
 			x.Errorf("the answer to a request that makes the handler panic is %+v", r)
 		}
+	}
+}
+
+// refused subscribes, and is denied it.
+func (x *attack) refused(m wire.Subscribe) {
+	x.Helper()
+	x.record(control(wire.TypeSubscribe, m))
+	var answer wire.Subscribed
+	x.must(wire.ParseControl(x.await(wire.TypeSubscribed).Body, &answer))
+	if answer.Code != string(lahja.ErrDenied) {
+		x.Errorf("subscription %d is answered with %+v", m.ID, answer)
 	}
 }

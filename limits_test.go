@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,6 +229,33 @@ func TestLengthsCostNothing(t *testing.T) {
 			if limit := int64(32 << 10); each > limit {
 				t.Errorf("each takes %d bytes, where %d are allowed", each, limit)
 			}
+		})
+	}
+}
+
+// hoard is another big event.
+type hoard struct{ Data string }
+
+// What an endpoint may have retained is in Limits, of the bus, which endpoints elsewhere learn.
+func TestRetainedLimits(t *testing.T) {
+	limits := lahja.Limits{RetainedKeys: 2, RetainedBytes: 4 << 10, Retained: 6 << 10}
+	for i := range venues {
+		t.Run(venues[i].name, func(t *testing.T) {
+			s := newStage(t, &venues[i], [2]bool{true, true}, limits)
+			a := s.connect("a")
+			key := func(n int) lahja.BroadcastOption { return lahja.RetainKey(fmt.Sprint(n)) }
+			big := blob{strings.Repeat("x", 3<<10)}
+			for n := range 2 {
+				say(s, a, item{n}, key(n))
+			}
+			s.wantErr(lahja.Broadcast(s.ctx, a, item{2}, key(2)), lahja.ErrTooLarge)
+			say(s, a, big, key(0))
+			s.wantErr(lahja.Broadcast(s.ctx, a, big, key(1)), lahja.ErrTooLarge) // of one type
+			all := hoard{strings.Repeat("x", 3<<10)}
+			s.wantErr(lahja.Broadcast(s.ctx, a, all, key(0)), lahja.ErrTooLarge) // of all types
+			s.must(lahja.Forget[blob](s.ctx, a, "0"))
+			say(s, a, all, key(0))
+			s.settle(a)
 		})
 	}
 }

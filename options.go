@@ -71,6 +71,12 @@ type Limits struct {
 	// Names is how many names of events and responses an endpoint elsewhere may use while it is
 	// attached; 16,384 by default. One more ends it, or if it is a subscription fails with ErrDenied.
 	Names int
+	// RetainedKeys and RetainedBytes are how many keys, and bytes with 128 for each, an endpoint may
+	// retain of one event type; 1,024 and 1 MiB by default. Retained is the bytes of all types
+	// together; 16 MiB by default. Beyond them a broadcast with Retain or RetainKey fails with
+	// ErrTooLarge.
+	RetainedKeys            int
+	RetainedBytes, Retained int64
 }
 
 func (l Limits) applyToBus(c *busConfig) {
@@ -86,6 +92,14 @@ func (l Limits) applyToBus(c *busConfig) {
 	for value, limit := range map[*int]int{
 		&c.Handshakes: l.Handshakes, &c.Endpoints: l.Endpoints, &c.Subscriptions: l.Subscriptions,
 		&c.Requests: l.Requests, &c.Answers: l.Answers, &c.Names: l.Names,
+		&c.RetainedKeys: l.RetainedKeys,
+	} {
+		if limit > 0 {
+			*value = limit
+		}
+	}
+	for value, limit := range map[*int64]int64{
+		&c.RetainedType: l.RetainedBytes, &c.Retained: l.Retained,
 	} {
 		if limit > 0 {
 			*value = limit

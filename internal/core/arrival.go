@@ -142,7 +142,9 @@ func (p *peer) event(body []byte) error {
 	if d.Call != nil {
 		d.Call.Routed()
 	}
-	d.Call, e.Payload = nil, nil // the next event may be long in coming
+	// The next event may be long in coming.
+	d.Call, d.Filter = nil, router.Filter{}
+	e.To, e.Except, e.Payload = nil, nil, nil
 	return err
 }
 

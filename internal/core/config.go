@@ -22,7 +22,19 @@ type Config struct {
 	Requests      int // of one elsewhere, that are not answered yet
 	Answers       int // that wait for one elsewhere that does not read
 	Names         int // of events and responses, that one elsewhere may use while it is attached
+
+	// What it may have kept; bytes count with window.Overhead for each event.
+	RetainedKeys int   // of one event type
+	RetainedType int64 // bytes of one event type
+	Retained     int64 // bytes of all
 }
+
+// The defaults of what an endpoint may have kept, which a bus need not state.
+const (
+	retainedKeys = 1024
+	retainedType = 1 << 20
+	retained     = 16 << 20
+)
 
 func (c Config) withDefaults() *Config {
 	c.Handshakes = cmp.Or(c.Handshakes, 128)
@@ -31,5 +43,8 @@ func (c Config) withDefaults() *Config {
 	c.Requests = cmp.Or(c.Requests, 16384)
 	c.Answers = cmp.Or(c.Answers, 65536)
 	c.Names = cmp.Or(c.Names, 16384)
+	c.RetainedKeys = cmp.Or(c.RetainedKeys, retainedKeys)
+	c.RetainedType = cmp.Or(c.RetainedType, retainedType)
+	c.Retained = cmp.Or(c.Retained, retained)
 	return &c
 }

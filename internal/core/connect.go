@@ -98,6 +98,9 @@ func (n *Node) greetAgain(
 // The longest times that a bus can state, in milliseconds.
 const maxMillis = 1 << 40
 
+// maxStated is the largest of other limits.
+const maxStated = 1 << 40
+
 func millis(ms uint64) time.Duration { return time.Duration(min(ms, maxMillis)) * time.Millisecond }
 
 // newSession makes the peer for a session that the bus has begun.
@@ -108,7 +111,10 @@ func (n *Node) newSession(w *wire.Welcome) (*peer, error) {
 	}
 	cfg := *n.config()
 	cfg.MaxFrame, cfg.Lag, cfg.Stall = int(w.MaxFrame), int64(w.Lag), millis(w.Stall)
-	n.cfg.Store(&cfg)
+	cfg.RetainedKeys = int(min(w.RetainedKeys, maxStated))
+	cfg.RetainedType = int64(min(w.RetainedType, maxStated))
+	cfg.Retained = int64(min(w.Retained, maxStated))
+	n.cfg.Store(cfg.withDefaults())
 	opt := session.Options{MaxFrame: cfg.MaxFrame, Limit: n.backlogLimit(), Dials: true}
 	if len(w.Session) > 0 && n.line.redials {
 		opt.Window, opt.Heartbeat = millis(w.ResumeWindow), millis(w.Heartbeat)

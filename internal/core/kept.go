@@ -9,12 +9,6 @@ import (
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
-// What an endpoint may have kept of one event type.
-const (
-	maxKeys      = 1024
-	maxKeptBytes = 1 << 20
-)
-
 // kept is what was retained of a topic: on the bus of every endpoint, elsewhere what the endpoint
 // retained itself. Its lock is held while a retained event is stored and handed over, and while a
 // subscription that wants what is kept is added: so the subscription gets each event exactly once,
@@ -39,20 +33,50 @@ type keptEvent struct {
 // fitsLocked fails when an event of that size cannot be kept.
 func (k *kept) fitsLocked(d *Delivery, size int64) error {
 	by := k.origins[d.Origin]
-	keys, bytes := 1, size
+	keys, bytes, more := 1, size, size
 	if by != nil && by.id == d.originID {
 		keys, bytes = len(by.keys)+1, by.bytes+size
 		if old := by.keys[d.Key]; old != nil {
 			keys--
 			bytes -= old.size
+			more -= old.size
 		}
 	}
-	if keys > maxKeys || bytes > maxKeptBytes {
+	cfg := d.Topic.node.config()
+	if keys > cfg.RetainedKeys || bytes > cfg.RetainedType {
 		return fault.Errorf(fault.TooLarge,
 			"endpoint %q would have %d keys and %d bytes of %s retained, where %d and %d are allowed; "+
-				"Forget what is out of date", d.Origin, keys, bytes, d.Topic.Name, maxKeys, maxKeptBytes)
+				"Forget what is out of date", d.Origin, keys, bytes, d.Topic.Name,
+			cfg.RetainedKeys, cfg.RetainedType)
+	}
+	if all := d.Topic.node.kept.of(d.originID) + more; all > cfg.Retained {
+		return fault.Errorf(fault.TooLarge, "endpoint %q would have %d bytes of all events retained, "+
+			"where %d are allowed; Forget what is out of date", d.Origin, all, cfg.Retained)
 	}
 	return nil
+}
+
+// keptSizes is how many bytes of all events are kept for each endpoint, by its number.
+type keptSizes struct {
+	mu    sync.Mutex // guards what follows
+	bytes map[uint64]int64
+}
+
+func (k *keptSizes) of(id uint64) int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.bytes[id]
+}
+
+func (k *keptSizes) add(id uint64, bytes int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.bytes == nil {
+		k.bytes = map[uint64]int64{}
+	}
+	if k.bytes[id] += bytes; k.bytes[id] == 0 {
+		delete(k.bytes, id)
+	}
 }
 
 // putLocked keeps an event as the latest of its origin and key. What a predecessor of that name has
@@ -69,22 +93,25 @@ func (k *kept) putLocked(d *Delivery, body Body, size int64) {
 		by = &keptBy{id: d.originID, keys: map[string]*keptEvent{}}
 		k.origins[d.Origin] = by
 	}
+	more := size
 	if old := by.keys[d.Key]; old != nil {
-		by.bytes -= old.size
+		more -= old.size
 	} else {
 		by.order = append(by.order, d.Key)
 	}
-	by.bytes += size
+	by.bytes += more
+	d.Topic.node.kept.add(d.originID, more)
 	by.keys[d.Key] = &keptEvent{body, size}
 }
 
 // removeLocked forgets what is kept under a key; false: nothing is.
-func (k *kept) removeLocked(origin, key string) bool {
+func (k *kept) removeLocked(n *Node, origin, key string) bool {
 	by := k.origins[origin]
 	if by == nil || by.keys[key] == nil {
 		return false
 	}
 	by.bytes -= by.keys[key].size
+	n.kept.add(by.id, -by.keys[key].size)
 	delete(by.keys, key)
 	for i := range by.order {
 		if by.order[i] == key {
@@ -150,7 +177,7 @@ func (t *Topic) end(origin string, id uint64, key string) {
 func (t *Topic) forget(origin string, id uint64, key string) {
 	t.kept.mu.Lock()
 	defer t.kept.mu.Unlock()
-	if t.kept.removeLocked(origin, key) {
+	if t.kept.removeLocked(t.node, origin, key) {
 		t.end(origin, id, key)
 	}
 }
@@ -170,6 +197,7 @@ func (t *Topic) forgetAll(origin string, id uint64) bool {
 
 func (t *Topic) endAllLocked(origin string, by *keptBy) {
 	delete(t.kept.origins, origin)
+	t.node.kept.add(by.id, -by.bytes)
 	for _, key := range by.order {
 		t.end(origin, by.id, key)
 	}
@@ -203,7 +231,7 @@ func (o *Outlet) forget(up *peer, key string) bool {
 	ep := o.Endpoint
 	o.Topic.kept.mu.Lock()
 	defer o.Topic.kept.mu.Unlock()
-	known := o.Topic.kept.removeLocked(ep.name, key)
+	known := o.Topic.kept.removeLocked(ep.node, ep.name, key)
 	if known {
 		o.Topic.end(ep.name, ep.party.ID, key)
 	}

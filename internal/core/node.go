@@ -42,6 +42,7 @@ type Node struct {
 	draining    atomic.Bool   // endpoints are asked to send their last
 	line        *line         // to the bus elsewhere; nil on the bus itself
 	self        *router.Party // the endpoint of a line
+	kept        keptSizes
 
 	life    context.Context // ends when Close or Shutdown begins
 	endLife context.CancelFunc
@@ -94,12 +95,17 @@ func (n *Node) next() uint64 {
 	return n.nextLocked()
 }
 
-// maxNames is how many names there may be in To, in Except and in From.
-const maxNames = 1024
+// maxNames is how many names there may be in To, in Except and in From; maxOrigins in From of all
+// subscriptions of an endpoint: they are looked through for each event.
+const (
+	maxNames   = wire.MaxNames
+	maxOrigins = 16 << 10
+)
 
 // checkRoom fails when a party has as many subscriptions as it may, or as can be told to those who
 // watch. Of one elsewhere the bus says so.
-func (n *Node) checkRoom(p *router.Party, event string) error {
+func (n *Node) checkRoom(s *router.Sub) error {
+	p := s.Party
 	const (
 		listed = 3       // beside each name
 		beside = 1 << 10 // the list
@@ -112,7 +118,11 @@ func (n *Node) checkRoom(p *router.Party, event string) error {
 		return fault.Errorf(fault.Denied,
 			"endpoint %q has %d subscriptions, which is as many as it may", p.Name, limit)
 	}
-	all := p.NameBytes() + len(event) + listed*(p.Subs()+1)
+	if origins := p.Origins() + len(s.From); origins > maxOrigins {
+		return fault.Errorf(fault.Denied, "endpoint %q would have %d names in From, where %d are allowed",
+			p.Name, origins, maxOrigins)
+	}
+	all := p.NameBytes() + len(s.Event) + listed*(p.Subs()+1)
 	if most := n.config().MaxFrame - beside; all > most {
 		return fault.Errorf(fault.Denied, "endpoint %q has %d subscriptions to events with names of "+
 			"%d bytes in all, which is as many as fit a frame", p.Name, p.Subs(), p.NameBytes())

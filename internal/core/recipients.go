@@ -65,6 +65,13 @@ func (ps *parties) each(f func(party any)) {
 	}
 }
 
+// asks reports whether the call waits for that recipient.
+func (c *Call) asks(party any) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left.has(party)
+}
+
 // none says that a link had no recipient at all.
 func (c *Call) none(party any) {
 	c.mu.Lock()

@@ -97,6 +97,9 @@ func (p *peer) reply(body []byte) error {
 	if c == nil {
 		return nil // it has been answered or cancelled meanwhile
 	}
+	if !c.asks(party) {
+		return nil // it was not asked, and learns nothing of who was
+	}
 	p.node.forget(r.Call)
 	if p.party != nil {
 		r.Origin = p.party.Name
@@ -130,7 +133,7 @@ func (p *peer) end(body []byte) error {
 		return err
 	}
 	c, party := p.node.call(e.Call, p)
-	if c == nil {
+	if c == nil || !c.asks(party) {
 		return nil
 	}
 	p.node.forget(e.Call)

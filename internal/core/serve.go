@@ -215,7 +215,10 @@ func (n *Node) terms(p *peer) *wire.Welcome {
 	w := &wire.Welcome{
 		Version: wire.Version, Name: p.party.Name, Incarnation: n.incarnation,
 		MaxFrame: uint64(n.config().MaxFrame), Lag: uint64(n.config().Lag),
-		Stall: uint64(n.config().Stall / time.Millisecond),
+		Stall:        uint64(n.config().Stall / time.Millisecond),
+		RetainedKeys: unless(n.config().RetainedKeys, retainedKeys),
+		RetainedType: unless(n.config().RetainedType, retainedType),
+		Retained:     unless(n.config().Retained, retained),
 	}
 	if p.grants != nil {
 		w.Permissions = p.grants.encoded
@@ -225,6 +228,14 @@ func (n *Node) terms(p *peer) *wire.Welcome {
 		w.ResumeWindow = uint64(n.config().Resume / time.Millisecond)
 	}
 	return w
+}
+
+// unless is what a Welcome says of a limit: 0 for the default.
+func unless[N int | int64](limit, normal N) uint64 {
+	if limit == normal {
+		return 0
+	}
+	return uint64(limit)
 }
 
 // resume has a session go on over another connection, or says why not. Who does not know the

@@ -15,6 +15,7 @@ type Party struct {
 
 	subs      map[uint64]*Sub
 	nameBytes int
+	origins   int
 }
 
 // Sub is a subscription of a Party.
@@ -35,6 +36,9 @@ func (p *Party) Subs() int { return len(p.subs) }
 
 // NameBytes is how long the names of the events are that p subscribes to, each as often as it does.
 func (p *Party) NameBytes() int { return p.nameBytes }
+
+// Origins is how many names there are in From of all its subscriptions.
+func (p *Party) Origins() int { return p.origins }
 
 // Accepts reports whether events of origin are for s.
 func (s *Sub) Accepts(origin string) bool {
@@ -100,6 +104,7 @@ func (t *Table) Add(s *Sub) bool {
 	}
 	s.Party.subs[s.ID] = s
 	s.Party.nameBytes += len(s.Event)
+	s.Party.origins += len(s.From)
 	s.index = len(t.events[s.Event])
 	t.events[s.Event] = append(t.events[s.Event], s)
 	return true
@@ -113,6 +118,7 @@ func (t *Table) Remove(p *Party, id uint64) *Sub {
 	}
 	delete(p.subs, id)
 	p.nameBytes -= len(s.Event)
+	p.origins -= len(s.From)
 	t.remove(s)
 	return s
 }

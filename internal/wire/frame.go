@@ -175,10 +175,13 @@ func (c *cursor) bytes(n uint64) []byte {
 
 func (c *cursor) string() string { return string(c.bytes(c.uvarint())) }
 
-// strings reads a count and as many strings. Each needs a byte at least, which bounds the count.
-func (c *cursor) strings() []string {
+// MaxNames is how many names of endpoints there may be in one list.
+const MaxNames = 1024
+
+// names reads a count and as many strings. Each needs a byte at least, which bounds the count too.
+func (c *cursor) names() []string {
 	n := c.uvarint()
-	if n > uint64(len(c.rest)) {
+	if n > MaxNames || n > uint64(len(c.rest)) {
 		c.bad, c.rest = true, nil
 		return nil
 	}
