@@ -31,7 +31,8 @@ lint: fmt vulncheck ## fmt, vet on three systems, staticcheck, and govulncheck
 	GOOS=windows $(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
-	cd bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd bench && $(GO) vet ./... && GOOS=windows $(GO) vet ./... && GOOS=darwin $(GO) vet ./... && \
+		$(GO) run $(STATICCHECK) ./...
 
 test: ## run all tests, in random order, with the race detector if there is a C compiler
 	$(GO) test $(RACE) -shuffle=on ./...
@@ -77,7 +78,8 @@ bench: ## measure beside the peers, for some minutes; writes docs/bench
 
 bench-smoke: ## count allocations, see that each benchmark works, in seconds, and what -race leaves out
 	$(GO) test -run 'Allocs|Secrets|Mob' -bench . -benchtime 1x . >/dev/null
-	cd bench && $(GO) test ./... && $(GO) run . -small >/dev/null
+	cd bench && $(GO) test ./... && out=$$(mktemp -d) && { $(GO) run . -small -out "$$out" && \
+		test -s "$$out/table.md" && test -s "$$out/oneway.svg"; code=$$?; rm -r "$$out"; exit $$code; }
 
 # Of the fuzz targets those of bytes, for half a minute each.
 ci: lint test bench-smoke ## what has to pass before a change lands

@@ -15,12 +15,9 @@ import (
 	"testing"
 )
 
-// published are the packages that users import, and forTests those that their tests do.
-var (
-	published = []string{".", "lahjatest", "transports/memory", "transports/pipe",
-		"transports/tcp", "transports/unix"}
-	forTests = []string{"transports/faulty", "transports/transporttest"}
-)
+// published are the packages that users and their tests import.
+var published = []string{".", "lahjatest", "transports/faulty", "transports/memory",
+	"transports/pipe", "transports/tcp", "transports/transporttest", "transports/unix"}
 
 // parsed returns the files of a directory, those of tests or the others.
 func parsed(t *testing.T, dir string, tests bool) (files []*ast.File) {
@@ -42,8 +39,8 @@ func parsed(t *testing.T, dir string, tests bool) (files []*ast.File) {
 	return files
 }
 
-// calls returns the functions and methods that files export, and those among all that they export
-// which have no documentation.
+// calls returns the functions that files export, with the name of the package before theirs, and the
+// methods, and those among all that they export which have no documentation.
 func calls(files []*ast.File) (names, undocumented []string) {
 	note := func(name string, text *ast.CommentGroup) {
 		if text == nil {
@@ -55,7 +52,11 @@ func calls(files []*ast.File) (names, undocumented []string) {
 			switch d := d.(type) {
 			case *ast.FuncDecl:
 				if d.Name.IsExported() && (d.Recv == nil || exportedType(d.Recv.List[0].Type)) {
-					names = append(names, d.Name.Name)
+					name := d.Name.Name
+					if d.Recv == nil {
+						name = f.Name.Name + "." + name
+					}
+					names = append(names, name)
 					note(d.Name.Name, d.Doc)
 				}
 			case *ast.GenDecl:
@@ -96,7 +97,8 @@ func exportedType(e ast.Expr) bool {
 	return false
 }
 
-// shown are the names that are used by examples whose output is checked.
+// shown are the names that are used by examples whose output is checked, and, as p.F, what is taken
+// from a package.
 func shown(files []*ast.File) map[string]bool {
 	used := map[string]bool{}
 	for _, e := range doc.Examples(files...) {
@@ -104,8 +106,13 @@ func shown(files []*ast.File) map[string]bool {
 			continue
 		}
 		ast.Inspect(e.Code, func(n ast.Node) bool {
-			if id, ok := n.(*ast.Ident); ok {
-				used[id.Name] = true
+			switch n := n.(type) {
+			case *ast.Ident:
+				used[n.Name] = true
+			case *ast.SelectorExpr:
+				if from, ok := n.X.(*ast.Ident); ok {
+					used[from.Name+"."+n.Sel.Name] = true
+				}
 			}
 			return true
 		})
@@ -114,20 +121,17 @@ func shown(files []*ast.File) map[string]bool {
 }
 
 // unshown are calls that need no example of their own: the methods of a transport, which others
-// call, and what is called in a child or by TestMain.
-var unshown = []string{"Dial", "Accept", "Addr", "Identity", "Read", "Write", "Error", "Is",
-	"Unwrap", "Main", "Parent", "Redials"}
+// call, what packages fmt and errors call, and what is called in a child or by TestMain.
+var unshown = []string{"Dial", "Accept", "Addr", "Identity", "Read", "Write", "Redials", "String",
+	"Error", "Is", "Unwrap", "lahjatest.Main", "transporttest.Main", "pipe.Parent"}
 
 // Every exported name is documented, and each call and option is shown by an example that runs.
 func TestDocumentation(t *testing.T) {
 	examples := shown(parsed(t, ".", true))
-	for _, dir := range slices.Concat(published, forTests) {
+	for _, dir := range published {
 		names, undocumented := calls(parsed(t, dir, false))
 		if len(undocumented) > 0 {
 			t.Errorf("%s: these have no documentation: %v", dir, undocumented)
-		}
-		if slices.Contains(forTests, dir) {
-			continue
 		}
 		local := maps.Clone(examples)
 		if dir != "." {
@@ -208,19 +212,19 @@ func e() {}
 var F, g = 1, 2
 `))
 	bare := []string{"A", "C", "F"}
-	if !slices.Equal(names, []string{"C", "D"}) || !slices.Equal(undocumented, bare) {
+	if !slices.Equal(names, []string{"C", "p.D"}) || !slices.Equal(undocumented, bare) {
 		t.Errorf("calls %v, undocumented %v", names, undocumented)
 	}
 	used := shown(parse(`package p
 
 func ExampleC() {
-	C()
+	p.C()
 	// Output: c
 }
 
 func ExampleD() { D() }
 `))
-	if !used["C"] || used["D"] {
+	if !used["C"] || !used["p.C"] || used["D"] {
 		t.Errorf("shown are %v", used)
 	}
 }

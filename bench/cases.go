@@ -84,6 +84,9 @@ func localCase(n int) *benchCase {
 // conduits are the kinds of bare conduit.
 var conduits = []string{"pipe", "unix", "tcp"}
 
+// andChannel ends the label of a bare conduit that hands over to another goroutine by a channel.
+const andChannel = " and channel"
+
 func bytesText(n int) string {
 	if n < 1<<10 {
 		return fmt.Sprintf("%d B", n)
@@ -102,8 +105,8 @@ func oneWayCase(size int) *benchCase {
 		c.add("lahja "+kind, "bare "+kind, j)
 	}
 	for _, kind := range conduits {
-		c.add("bare "+kind+" and channel", "", j)
-		c.add("lahja "+kind+" by Stream", "bare "+kind+" and channel", j)
+		c.add("bare "+kind+andChannel, "", j)
+		c.add("lahja "+kind+" by Stream", "bare "+kind+andChannel, j)
 	}
 	c.addPeers(j)
 	return c

@@ -2,26 +2,14 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/go-analyze/charts"
-)
-
-// Colours of medium lightness, on no background: they are readable on a light and on a dark page.
-var (
-	ink   = charts.ColorRGB(128, 134, 139)
-	grid  = charts.ColorRGB(128, 134, 139).WithAlpha(70)
-	blue  = charts.ColorRGB(66, 133, 244)
-	amber = charts.ColorRGB(227, 134, 18)
-	green = charts.ColorRGB(30, 150, 90)
-	theme = charts.MakeTheme(charts.ThemeOption{
-		AxisStrokeColor: ink, AxisSplitLineColor: grid, BackgroundColor: charts.ColorTransparent,
-		TextColor: ink, TextColorTitle: ink, TextColorMark: ink, TextColorLabel: ink,
-		TextColorLegend: ink, TextColorXAxis: ink, TextColorYAxis: ink,
-		SeriesColors: []charts.Color{blue, amber, green},
-	})
 )
 
 // bars is a chart of the rows of a case, as shares of the speed of what they are compared with.
@@ -58,55 +46,88 @@ func writeCharts(dir string, tables []*table) error {
 	return writeGrowth(dir, tables)
 }
 
-// write draws the rows that are compared with something, the fastest at the top.
-func (c *bars) write(dir string, t *table) error {
-	type bar struct {
-		label string
-		share float64
-	}
-	var all []bar
+// bar is one row: its share of the speed of what the title names.
+type bar struct {
+	label string
+	share float64
+}
+
+// barsOf are the rows that are compared with what the title names, the slowest first. Those that
+// are compared with something slower would seem the fastest.
+func barsOf(t *table) (all []bar) {
 	for _, r := range t.Rows {
-		if r.Base == "" {
+		if r.Base == "" || strings.HasSuffix(r.Base, andChannel) {
 			continue
 		}
-		f := ratio(t.values(r.Label), t.values(r.Base), true)
-		all = append(all, bar{r.Label, f.median})
+		if f := ratio(t.values(r.Label), t.values(r.Base), true); !f.none() {
+			all = append(all, bar{r.Label, f.median})
+		}
 	}
-	slices.SortFunc(all, func(a, b bar) int { // the first comes lowest
+	slices.SortStableFunc(all, func(a, b bar) int {
 		return int(1e6*a.share) - int(1e6*b.share)
 	})
-	labels, values := make([]string, len(all)), make([]float64, len(all))
+	return all
+}
+
+// write draws the rows, the fastest at the top: lahja's in a colour, the others grey. A colour is
+// that of a series, so there are two in a stack, each nothing where the other has its bars.
+func (c *bars) write(dir string, t *table) error {
+	all := barsOf(t)
+	labels := make([]string, len(all))
+	ours, others := make([]float64, len(all)), make([]float64, len(all))
 	for i, b := range all {
-		labels[i], values[i] = b.label, b.share
+		labels[i] = b.label
+		if strings.HasPrefix(b.label, "lahja") {
+			ours[i] = b.share
+		} else {
+			others[i] = b.share
+		}
 	}
-	opt := charts.NewBarChartOptionWithData([][]float64{values})
-	opt.Horizontal = true
-	opt.Theme = theme
-	opt.Title = charts.TitleOption{Text: c.title, FontStyle: charts.FontStyle{FontSize: 12}}
+	opt := charts.NewBarChartOptionWithData([][]float64{ours, others})
+	opt.Horizontal, opt.StackSeries = true, charts.Ptr(true)
+	opt.Theme = theme.WithSeriesColors([]charts.Color{blue.color(), grey.color()})
+	opt.Title = charts.TitleOption{Text: c.title, FontStyle: charts.FontStyle{FontSize: titleSize}}
 	opt.CategoryAxis.Labels = labels
+	opt.CategoryAxis.LabelFontStyle.FontSize = labelSize
+	opt.ValueAxis = []charts.ValueAxisOption{{Show: charts.Ptr(false)}} // each bar says what it is
 	opt.Legend.Show = charts.Ptr(false)
-	opt.ValueFormatter = number
-	opt.SeriesList[0].Label = charts.SeriesLabel{Show: charts.Ptr(true), ValueFormatter: number}
-	p := charts.NewPainter(charts.PainterOptions{
-		OutputFormat: charts.ChartOutputSVG, Width: 720, Height: 90 + 26*len(all), Theme: theme,
-	})
+	for i := range opt.SeriesList {
+		opt.SeriesList[i].Label = charts.SeriesLabel{
+			Show: charts.Ptr(true), ValueFormatter: numberOfBar,
+			FontStyle: charts.FontStyle{FontSize: labelSize, FontColor: ink.color()},
+		}
+	}
+	p := painter(90 + 26*len(all))
 	if err := p.BarChart(opt); err != nil {
 		return err
 	}
-	return save(p, filepath.Join(dir, c.file))
+	return save(p, filepath.Join(dir, c.file), labels)
+}
+
+// numberOfBar writes what stands beside a bar, if there is one.
+func numberOfBar(f float64) string {
+	if f == 0 {
+		return ""
+	}
+	return number(f)
 }
 
 // lines of a chart of how costs grow.
 var growths = []struct{ name, label string }{
-	{"growth/endpoints", "for each endpoint in one process"},
-	{"growth/far-endpoints", "for each endpoint of another process"},
-	{"growth/far-endpoints/attach", "attaching in another process"},
+	{"growth/endpoints", "broadcast in one process"},
+	{"growth/far-endpoints", "broadcast to another"},
+	{"growth/far-endpoints/attach", "attaching in another"},
 }
 
-// writeGrowth draws how the cost for each endpoint changes with their number.
+// room follows a name in a legend, for fonts that are wider than what the library measures by.
+const room = "\u00a0\u00a0\u00a0\u00a0\u00a0\u00a0"
+
+// writeGrowth draws how the cost for each endpoint changes with their number. Both axes are
+// logarithmic: one line up is twice the cost.
 func writeGrowth(dir string, tables []*table) error {
 	var data [][]float64
 	var names, labels []string
+	low, high := 0.0, 1.0
 	for _, g := range growths {
 		i := slices.IndexFunc(tables, func(t *table) bool { return t.Name == g.name })
 		if i < 0 {
@@ -116,35 +137,58 @@ func writeGrowth(dir string, tables []*table) error {
 		var line []float64
 		labels = nil
 		for _, r := range t.Rows {
+			count, _, _ := strings.Cut(r.Label, " ")
+			labels = append(labels, count)
 			f := ratio(t.values(r.Label), t.values(t.Rows[0].Label), false)
-			line = append(line, f.median)
-			labels = append(labels, r.Label)
+			if f.none() {
+				line = append(line, charts.GetNullValue())
+				continue
+			}
+			v := math.Log2(f.median)
+			low, high = min(low, math.Floor(v)), max(high, math.Ceil(v))
+			line = append(line, v)
 		}
-		data, names = append(data, line), append(names, g.label)
+		data, names = append(data, line), append(names, g.label+room)
 	}
 	if len(data) == 0 {
 		return nil
 	}
+	font := charts.FontStyle{FontSize: labelSize}
 	opt := charts.NewLineChartOptionWithData(data)
 	opt.Theme = theme
-	opt.Title = charts.TitleOption{Text: "cost for each endpoint, against that of the fewest",
-		FontStyle: charts.FontStyle{FontSize: 12}}
-	opt.XAxis.Labels = labels
-	opt.Legend = charts.LegendOption{SeriesNames: names, Offset: charts.OffsetStr{Top: "30"}}
-	opt.ValueFormatter = number
-	p := charts.NewPainter(charts.PainterOptions{
-		OutputFormat: charts.ChartOutputSVG, Width: 720, Height: 400, Theme: theme,
-	})
+	opt.Title = charts.TitleOption{
+		Text:      "cost for each endpoint by their number, against that of " + labels[0],
+		FontStyle: charts.FontStyle{FontSize: titleSize}}
+	opt.XAxis.Labels, opt.XAxis.LabelFontStyle = labels, font
+	opt.XAxis.LabelCount = len(labels)
+	opt.Legend = charts.LegendOption{SeriesNames: names, FontStyle: font,
+		Offset: charts.OffsetStr{Left: "20", Top: "40"}}
+	opt.YAxis = []charts.YAxisOption{{
+		Min: charts.Ptr(low), Max: charts.Ptr(high), LabelCount: int(high-low) + 1,
+		PreferNiceIntervals: charts.Ptr(false), LabelFontStyle: font,
+		RangeValuePaddingScale: charts.Ptr(0.0),
+		ValueFormatter: func(v float64) string {
+			return strconv.FormatFloat(math.Exp2(v), 'g', 3, 64)
+		},
+	}}
+	p := painter(400)
 	if err := p.LineChart(opt); err != nil {
 		return err
 	}
-	return save(p, filepath.Join(dir, "growth.svg"))
+	return save(p, filepath.Join(dir, "growth.svg"), nil)
 }
 
-func save(p *charts.Painter, name string) error {
+func painter(height int) *charts.Painter {
+	return charts.NewPainter(charts.PainterOptions{
+		OutputFormat: charts.ChartOutputSVG, Width: 720, Height: height, Theme: theme,
+	})
+}
+
+// save writes a chart, of which labels are those left of the axis.
+func save(p *charts.Painter, name string, labels []string) error {
 	data, err := p.Bytes()
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(name, data, 0o644)
+	return os.WriteFile(name, []byte(dressed(string(data), labels)), 0o644)
 }

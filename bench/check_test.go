@@ -132,3 +132,19 @@ func TestGoalsSpeakOfRows(t *testing.T) {
 		}
 	}
 }
+
+// That nothing is chosen is an error; a case of which no row is chosen is left out.
+func TestChoose(t *testing.T) {
+	for _, c := range []struct {
+		name, label string
+		cases       int
+	}{
+		{"^request/", "^NATS$", 2}, {"^local/1$", "", 1}, {"", "^zmq4 tcp$", 8},
+		{"^nosuch$", "", 0}, {"", "^nosuch$", 0}, {"^local/1$", "^NATS$", 0},
+	} {
+		chosen, err := choose(cases(false), c.name, c.label)
+		if len(chosen) != c.cases || (err == nil) != (c.cases > 0) {
+			t.Errorf("%q and %q choose %d cases: %v", c.name, c.label, len(chosen), err)
+		}
+	}
+}

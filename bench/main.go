@@ -43,8 +43,12 @@ func run() error {
 	only := flag.String("run", "", "a regular expression: only cases whose name it matches")
 	of := flag.String("of", "", "a regular expression: only rows whose label it matches")
 	flag.StringVar(&s.profile, "profile", "", "the directory for CPU profiles; none: no profiles")
+	redraw := flag.String("redraw", "", "a results.json: only draw its charts, into -out")
 	small := flag.Bool("small", false, "everything once, small: it only has to work")
 	flag.Parse()
+	if *redraw != "" {
+		return drawAgain(*redraw, *out)
+	}
 	if *small {
 		s = settings{rounds: 1, target: 5 * time.Millisecond, small: true}
 	}
@@ -60,6 +64,7 @@ func run() error {
 }
 
 // choose returns the cases whose name matches, with those of their rows whose label does.
+// That there is none is an error: a report of nothing would take the place of one of something.
 func choose(all []*benchCase, name, label string) (chosen []*benchCase, err error) {
 	names, err := regexp.Compile(name)
 	if err != nil {
@@ -72,8 +77,14 @@ func choose(all []*benchCase, name, label string) (chosen []*benchCase, err erro
 	for _, c := range all {
 		if names.MatchString(c.Name) {
 			c.Rows = slices.DeleteFunc(c.Rows, func(r row) bool { return !labels.MatchString(r.Label) })
-			chosen = append(chosen, c)
+			if len(c.Rows) > 0 {
+				chosen = append(chosen, c)
+			}
 		}
+	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("no case has a name that matches %q and a row that matches %q",
+			name, label)
 	}
 	return chosen, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,6 +44,41 @@ func rawOf(tables []*table) map[string]map[string][]float64 {
 		}
 	}
 	return raw
+}
+
+// tablesOf is the opposite of rawOf, for the cases that there are.
+func tablesOf(raw map[string]map[string][]float64) (tables []*table) {
+	for _, c := range cases(false) {
+		t := &table{c, map[string][]*result{}}
+		for label, values := range raw[c.Name] {
+			for _, v := range values {
+				t.results[label] = append(t.results[label], &result{Value: v})
+			}
+		}
+		if len(t.results) > 0 {
+			tables = append(tables, t)
+		}
+	}
+	return tables
+}
+
+// drawAgain draws the charts of what was measured before.
+func drawAgain(results, dir string) error {
+	if dir == "" {
+		return errors.New("-redraw needs -out, the directory for the charts")
+	}
+	text, err := os.ReadFile(results)
+	if err != nil {
+		return err
+	}
+	raw, err := parse[map[string]map[string][]float64](string(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", results, err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return writeCharts(dir, tablesOf(raw))
 }
 
 // report is all that was measured, as text.
