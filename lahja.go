@@ -90,11 +90,11 @@
 // Where the transport can be dialled again ([Redialer]), an endpoint whose connection breaks or
 // falls silent reconnects and resumes its session: nothing is lost, doubled or reordered. Calls
 // made meanwhile are accepted while there is room, and otherwise wait. If it does not reconnect in
-// time ([Limits]), or the bus was restarted, the session is lost: requests that wait fail with
-// [ErrSessionLost], the next event of each subscription tells of the gap ([Event.Gap]), and the
+// time ([Limits]), or the process of the bus has died, the session is lost: requests that wait fail
+// with [ErrSessionLost], the next event of each subscription tells of the gap ([Event.Gap]), and the
 // endpoint goes on dialling until another session has begun, in which it subscribes and retains
-// again. [Endpoint.WatchState] shows all of that. On other transports the endpoint ends with its
-// connection.
+// again. [Endpoint.WatchState] shows all of that. A bus that is closed ends its endpoints. On other
+// transports the endpoint ends with its connection.
 //
 // # Ending
 //
