@@ -2,54 +2,61 @@ package lahja
 
 import "github.com/lahja-go/lahja/internal/fault"
 
-// Code is an error that is known by its text and stays itself on its way from one process to
-// another: [errors.Is] finds it on both sides. Declare your own as constants, with a prefix that
-// is yours:
+// Code is an error that is identified by its text, and therefore stays the same when it is sent to
+// another process: [errors.Is] finds it on both sides. It is a string with the methods of an error.
+// Declare your own as constants, with a prefix of your own:
 //
 //	const ErrNotFound lahja.Code = "chain: not found"
 //
-// A handler returns it, or an error that wraps it; its requester gets a [RemoteError] that wraps
-// it. A Code of more than 255 bytes is text and no more.
+// A handler returns it, or an error that wraps it; the requester gets a [RemoteError] that wraps it.
+// A Code of more than 255 bytes arrives as text only, which errors.Is does not find.
 type Code = fault.Code
 
-// The errors of this package. They are wrapped in errors that say which and what to do; compare
-// with [errors.Is].
+// The errors of this package, each with its text. They come wrapped in errors that say what failed
+// and what to do about it; compare with [errors.Is].
 const (
-	// ErrClosed: the endpoint, the bus or the subscription has been closed.
+	// ErrClosed, "lahja: closed": the endpoint, the bus or the subscription has been closed.
 	ErrClosed = fault.Closed
-	// ErrNoSubscribers: nobody subscribes to the event, or nobody of those that To names.
+	// ErrNoSubscribers, "lahja: no subscribers": nobody subscribes to the event, or none of those
+	// that To names.
 	ErrNoSubscribers = fault.NoSubscribers
-	// ErrResponderGone: nobody is left who could answer the request.
+	// ErrResponderGone, "lahja: responder gone": nobody is left who could answer the request.
 	ErrResponderGone = fault.ResponderGone
-	// ErrUnexpectedResponse: an answer of another type than is wanted, or one that is not wanted
-	// any more.
+	// ErrUnexpectedResponse, "lahja: unexpected response": an answer has the wrong type, or comes
+	// when none is wanted any more.
 	ErrUnexpectedResponse = fault.UnexpectedResponse
-	// ErrNotRequest: Reply or Fail to an event that was broadcast, and not requested.
+	// ErrNotRequest, "lahja: not a request": Reply or Fail was called for an event that is not a
+	// request.
 	ErrNotRequest = fault.NotRequest
-	// ErrWouldBlock: a broadcast with NoWait would have had to wait.
+	// ErrWouldBlock, "lahja: would block": a broadcast with NoWait would have had to wait.
 	ErrWouldBlock = fault.WouldBlock
-	// ErrStalled: a subscription or an endpoint did not take what was sent to it.
+	// ErrStalled, "lahja: stalled": a subscription or an endpoint did not take what was sent to it.
 	ErrStalled = fault.Stalled
-	// ErrSessionLost: the connection to the bus has broken.
+	// ErrSessionLost, "lahja: session lost": the session with the bus was lost: its connection broke
+	// and was not resumed.
 	ErrSessionLost = fault.SessionLost
-	// ErrNameTaken: another endpoint of that name is attached.
+	// ErrNameTaken, "lahja: name taken": another endpoint of that name is attached.
 	ErrNameTaken = fault.NameTaken
-	// ErrDenied: it is not allowed, or cannot be: an impossible name, options that contradict
-	// each other.
+	// ErrDenied, "lahja: denied": not permitted, or impossible: an invalid name, or options that
+	// contradict each other.
 	ErrDenied = fault.Denied
-	// ErrTooLarge: an event or a response has more bytes than the limit.
+	// ErrTooLarge, "lahja: too large": an event or a response is larger than the limit.
 	ErrTooLarge = fault.TooLarge
-	// ErrProtocol: the other side sent what cannot be understood.
+	// ErrProtocol, "lahja: protocol error": the other side sent something that cannot be understood.
 	ErrProtocol = fault.Protocol
 )
 
-// RemoteError is an error that the other side has said: a handler that failed, or a bus that
-// refused. [errors.As] finds it, which tells such errors from those that were found out here. It
-// unwraps to its Code, if it has one, or to [context.Canceled] or [context.DeadlineExceeded].
+// RemoteError is an error that the other side reported: of a handler that failed, or of a bus that
+// refused. [errors.As] with a *RemoteError finds it, which distinguishes such errors from those of
+// this side. It unwraps to its Code, if it has one, or to [context.Canceled] or
+// [context.DeadlineExceeded].
 //
 //	type RemoteError struct {
-//		Endpoint string // who said it; "bus" is the bus
-//		Code     Code   // empty: it has none
-//		Message  string // the text of the error there, or its first 4 KiB
+//		Endpoint string // who reported it; "bus" is the bus
+//		Code     Code   // empty if there is none
+//		Message  string // the text of the error there, at most 4 KiB of it
 //	}
+//
+//	func (e *RemoteError) Error() string // names the endpoint, then Message
+//	func (e *RemoteError) Unwrap() error // Code, or the error of package context; nil if none
 type RemoteError = fault.RemoteError

@@ -1,20 +1,20 @@
 // Package lahja is an event bus for Go programs made of several processes.
 //
 // A program broadcasts typed events; any number of goroutines, in this process or another, range
-// over channels of them. What carries the events (memory, OS pipes, Unix sockets, TCP) is swapped
-// without touching the code that uses them.
+// over channels of them. What carries the events (memory, OS pipes, Unix sockets, TCP) can be
+// swapped without touching the code that uses them.
 //
 // # Usage
 //
 // One process has the [Bus]. Endpoints attach to it: with [Bus.Endpoint] in the same process, with
-// [Connect] from another. An event is a value of a named type, any that CBOR can carry:
+// [Connect] from another. An event is a value of any named type that CBOR can carry:
 //
 //	type BlockImported struct {
 //		Number uint64
 //		Hash   []byte
 //	}
 //
-// The process that has the bus serves others by a transport, here TCP, and broadcasts:
+// The process that has the bus serves others over a transport, here TCP, and broadcasts:
 //
 //	bus := lahja.NewBus()
 //	defer bus.Close()
@@ -31,75 +31,75 @@
 //		fmt.Println(ev.Origin, "imported block", ev.Value.Number)
 //	}
 //
-// [Broadcast] sends an event to everyone who subscribes to its type, by [Subscribe] with a
-// function, by [Stream] with a channel, by [Events] in a loop or by [WaitFor] once. [Request]
-// broadcasts and waits for an answer, [Gather] for one of each; [Handle] answers, or [Reply] to
-// what any subscription got. [To] and [From] narrow down who gets what, [Group] has subscriptions
-// share the events out, [Retain] keeps the latest for those who come later, and
+// [Broadcast] sends an event to everyone who subscribes to its type: by [Subscribe] with a
+// function, by [Stream] with a channel, by [Events] in a loop, or by [WaitFor] once. [Request]
+// broadcasts and waits for an answer, [Gather] for one from each endpoint. [Handle] answers them;
+// [Reply] answers one that any subscription got. [To] and [From] restrict who gets what, [Group]
+// lets subscriptions share the events, [Retain] keeps the latest for those who come later, and
 // [Endpoint.WaitUntil] waits for others to be there.
 //
 // # Delivery and order
 //
 // When Broadcast has returned nil, every matching subscription whose call had returned before gets
-// the event exactly once, in the order of the calls of its endpoint and type; when it has
-// returned an error, nobody does. There is no order across types, and none between events and
-// answers. An event is delivered when its subscription has it, not when it was dealt with: who has
-// to know that uses Request.
+// the event exactly once; when it has returned an error, nobody does. Events of one type from one
+// endpoint arrive in the order of the calls. There is no order across types, and none between
+// events and answers. An event is delivered when its subscription has it, not when it was dealt
+// with: to know that, use Request.
 //
 // Within one process an event is handed over by value and never encoded: what its slices, maps and
-// pointers reach is shared, so neither side modifies it.
+// pointers reach is shared, so neither side may modify it.
 //
 // # Cancellation
 //
-// The ctx of Subscribe, Stream, Events, Handle, Serve, WatchPeers and WatchState is the life of
-// what they start. That of all other functions bounds the call. A call whose ctx has already ended
-// fails and does nothing; one that need not wait does not look at ctx again.
+// What Subscribe, Stream, Events, Handle, Serve, WatchPeers and WatchState start lives until their
+// ctx ends. The ctx of all other functions bounds the call. A call whose ctx has already ended fails
+// and does nothing; one that need not wait does not look at ctx again.
 //
 // A request takes its deadline and its cancellation along: they end the ctx of its handler, or
-// withdraw it where it still waits for one.
+// withdraw the request while it still waits for one.
 //
 // # Back pressure
 //
-// A subscription has a channel, and behind it a list: whoever reads slowly costs memory first. When
-// the subscriptions to a type of event lag by more than [Limits].Lag, Broadcast and Request of that
-// type wait for them, under their ctx. Nothing else waits for a subscription: no connection, no
-// other type, no other endpoint. With [NoWait] the call fails instead, and with [DropOldest] the
-// subscription misses something and says how much. One that takes nothing at all while others wait
-// for it is ended with [ErrStalled] after [Limits].Stall. [Bus.Stats] tells who waits for whom.
+// A subscription has a channel, and behind it a list, so at first a slow reader only costs memory.
+// When the subscriptions to an event type lag by more than [Limits].Lag, Broadcast and Request of
+// that type wait for them, within their ctx. Nothing else waits for a subscription: no connection,
+// no other type, no other endpoint. With [NoWait] the call fails instead; with [DropOldest] the
+// subscription misses events and says how many. One that takes nothing at all while others wait for
+// it is ended with [ErrStalled] after [Limits].Stall. [Bus.Stats] tells who waits for whom.
 //
 // # Errors
 //
-// Errors are told apart with [errors.Is], by their [Code], such as [ErrNoSubscribers], or as that
-// of the ctx that has ended. A program declares Codes of its own, which stay themselves on their
-// way to another process. What the other side has said, such as a handler that failed, is a
-// [RemoteError]. Why a subscription has ended, [OnEnd] and [Subscription.Err] tell.
+// [errors.Is] tells errors apart: it finds their [Code], such as [ErrNoSubscribers], or the error of
+// the ctx that has ended. A program can declare Codes of its own, which errors.Is also finds in
+// another process. An error that the other side reported, for instance of a handler that failed, is
+// a [RemoteError]. [OnEnd] and [Subscription.Err] tell why a subscription has ended.
 //
-// What can only be a mistake in the program, a type that cannot be an event or options that
-// contradict each other, is an error where the call returns one and otherwise a panic. A panic in
+// What can only be a mistake in the program, such as a type that cannot be an event or options that
+// contradict each other, is an error where the call returns one, and otherwise a panic. A panic in
 // a handler ends the program, unless [RecoverPanics] is given.
 //
 // # Limits
 //
 // Everything that others can make a bus or an endpoint spend has a limit: an encoded event may have
-// 1 MiB, the subscriptions to one type may lag by 32 MiB. [Limits] and [RetainKey] say which there
-// are, and what happens beyond. Who may attach, and do what, is said by [Authorize]; without it
-// everyone who reaches the transport may do everything.
+// 1 MiB, and the subscriptions to one type may lag by 32 MiB. [Limits] and [RetainKey] list the
+// limits and say what happens beyond them. [Authorize] decides who may attach, and what each may do;
+// without it everyone who reaches the transport may do everything.
 //
 // # Connections that break
 //
-// Where the transport can be dialled again ([Redialer]), an endpoint makes a connection anew that
-// breaks or falls silent, and resumes its session: nothing is lost, doubled or reordered. Calls
-// made meanwhile are accepted as far as there is room, and otherwise wait. When that does not
-// succeed in time ([Limits]), or the bus was restarted, the session is lost: requests that wait
-// fail with [ErrSessionLost], the next event of each subscription tells of the gap ([Event.Gap]),
-// and the endpoint dials on until another session has begun, in which it subscribes and retains
-// again. [Endpoint.WatchState] shows all of that. On other transports the endpoint ends with its
-// connection.
+// Where the transport can be dialled again ([Redialer]), an endpoint whose connection breaks or
+// falls silent reconnects and resumes its session: nothing is lost, doubled or reordered. Calls
+// made meanwhile are accepted while there is room, and otherwise wait. If it does not reconnect in
+// time ([Limits]), or the process of the bus has died, the session is lost: requests that wait fail
+// with [ErrSessionLost], the next event of each subscription tells of the gap ([Event.Gap]), and the
+// endpoint goes on dialling until another session has begun, in which it subscribes and retains
+// again. [Endpoint.WatchState] shows all of that. A bus that is closed ends its endpoints. On other
+// transports the endpoint ends with its connection.
 //
 // # Ending
 //
 // [Endpoint.Close] and [Bus.Close] may be called from anywhere, any number of times. They unblock
-// every call that waits, which then fails with [ErrClosed]. What was accepted is handed over first,
+// every call that waits, which then fails with [ErrClosed]. They first hand over what was accepted,
 // for a second at most; Shutdown takes the time that its ctx gives it.
 //
 // All functions and methods may be called concurrently.
@@ -135,10 +135,10 @@ func NewBus(opts ...BusOption) *Bus {
 }
 
 // Endpoint attaches an endpoint of this process, without transport and encoding. The name has 1 to
-// 255 bytes of UTF-8 without control characters. It fails with [ErrNameTaken] when an endpoint of
-// that name is attached, with [ErrDenied] when it cannot be a name, and with [ErrClosed].
-// The options are those of Connect, so that a program can pass the same to both; without a
-// connection none of them means anything.
+// 255 bytes of UTF-8 without control characters. Endpoint fails with [ErrNameTaken] when an endpoint
+// of that name is attached, with [ErrDenied] when the name is invalid, and with [ErrClosed]. The
+// options are those of Connect, so that a program can pass the same to both; here they have no
+// effect, since there is no connection.
 func (b *Bus) Endpoint(name string, opts ...EndpointOption) (*Endpoint, error) {
 	ep, err := b.node.Attach(name)
 	if err != nil {
@@ -147,8 +147,8 @@ func (b *Bus) Endpoint(name string, opts ...EndpointOption) (*Endpoint, error) {
 	return &Endpoint{core: ep}, nil
 }
 
-// Serve listens at t and serves the endpoints that dial it, as [Bus.ServeListener] does. It fails
-// as Listen does; to know when it listens, call Listen yourself and then ServeListener.
+// Serve listens at t and serves the endpoints that dial it, as [Bus.ServeListener] does. It also
+// fails when t.Listen does. To know when it listens, call t.Listen and then ServeListener.
 func (b *Bus) Serve(ctx context.Context, t Transport) error {
 	l, err := t.Listen(ctx)
 	if err != nil {
@@ -164,8 +164,8 @@ const (
 )
 
 // ServeListener serves the endpoints that dial l, until ctx or the bus ends; it then closes l,
-// waits for the endpoints to be gone and returns nil. A connection that fails or is refused ends
-// alone. It returns an error only when l fails for good.
+// waits until the endpoints are gone and returns nil. A connection that fails or is refused affects
+// no other. It returns an error only when l fails for good.
 func (b *Bus) ServeListener(ctx context.Context, l Listener) error {
 	defer l.Close()
 	life := b.node.Life()
@@ -199,12 +199,14 @@ func (b *Bus) ServeListener(ctx context.Context, l Listener) error {
 	}
 }
 
-// ServeConn attaches the endpoint at the other end of c and serves it until it closes, ctx or the
-// bus ends (nil), or the connection breaks or is refused (an error that says why). It closes c. An
-// endpoint whose connection has broken may come back over another, within the time of
-// Limits.Resume, and is served under the context of that one. It has to know the session's secret,
-// and the transport has to say the same of it: Identity's Transport, Name and User, and of the
-// Certificate the issuer, the subject and its alternative names, so that it may be renewed.
+// ServeConn attaches the endpoint at the other end of c and serves it. It returns nil when the
+// endpoint closes, or ctx or the bus ends, and an error that says why when the connection breaks or
+// is refused. It closes c.
+//
+// An endpoint whose connection has broken may come back over another one, within the time of
+// Limits.Resume, and is then served under the ctx of that one. It has to know the session's secret
+// and to have the same Identity: the same Transport, Name and User, and a Certificate of the same
+// issuer, subject and alternative names, so that it may be a renewed one.
 func (b *Bus) ServeConn(ctx context.Context, c Conn) error {
 	return b.serve(ctx, c, func() {})
 }
@@ -226,14 +228,14 @@ func (b *Bus) serve(ctx context.Context, c Conn, admitted func()) error {
 	}, attached)
 }
 
-// Shutdown takes no more endpoints and events, delivers what was accepted, lets handlers of this
-// process return, and closes the bus. When ctx ends first it closes the bus at once, and returns
-// an error that says what was not delivered.
+// Shutdown takes no more endpoints and events, delivers what was accepted, waits for the handlers of
+// this process to return, and closes the bus. When ctx ends first it closes the bus at once, and
+// returns an error that says what was not delivered.
 func (b *Bus) Shutdown(ctx context.Context) error { return b.node.Shutdown(ctx) }
 
-// Close ends the bus and detaches all endpoints. What was accepted is handed over first, for a
-// second at most. When it has returned, none of the bus's goroutines is left but those inside a
-// function of the user's. It returns nil.
+// Close ends the bus and detaches all endpoints. It first hands over what was accepted, for a second
+// at most. When it has returned, none of the bus's goroutines is left except those inside a function
+// of the user's. It returns nil.
 func (b *Bus) Close() error { return b.node.Close() }
 
 // Endpoint is a named place on a bus, from which events are broadcast and where they arrive. Make
@@ -245,12 +247,13 @@ type Endpoint struct {
 }
 
 // Connect attaches an endpoint to the bus that listens at t. ctx bounds the attempt. It fails with
-// what Dial returns, with [ErrNameTaken] when the name is, with [ErrDenied] when the bus refuses
-// the endpoint (see [Authorize]), and with [ErrProtocol] when something else than a bus answers.
+// the error of t.Dial, with [ErrNameTaken] when another endpoint has the name, with [ErrDenied] when
+// the bus refuses the endpoint (see [Authorize]), and with [ErrProtocol] when what answers is not a
+// bus.
 //
-// Where t is a [Redialer], such as tcp, the endpoint outlives its connection: it dials again and
-// goes on where it was, see [Limits] and [Endpoint.WatchState]. Elsewhere, and with
-// Limits{Resume: -1}, it ends with its connection.
+// If t is a [Redialer] that says so, such as tcp, the endpoint outlives its connection: it dials
+// again and goes on where it was, see [Limits] and [Endpoint.WatchState]. With other transports, and
+// with Limits{Resume: -1}, it ends with its connection.
 func Connect(
 	ctx context.Context, name string, t Transport, opts ...EndpointOption,
 ) (*Endpoint, error) {
@@ -275,17 +278,17 @@ func (ep *Endpoint) Name() string { return ep.core.Name() }
 // returned.
 func (ep *Endpoint) Done() <-chan struct{} { return ep.core.Done() }
 
-// Err returns why the endpoint has ended, [ErrClosed] or [ErrSessionLost] for the most part, and
-// nil while it has not.
+// Err returns why the endpoint has ended, usually [ErrClosed] or [ErrSessionLost], and nil while it
+// has not.
 func (ep *Endpoint) Err() error { return ep.core.Err() }
 
-// Shutdown takes no more events, waits until the handlers have dealt with what had arrived, or it
-// is in a channel, and until what was broadcast is taken everywhere, and closes the endpoint. When
+// Shutdown takes no more events, waits until handlers are done with what arrived (or it is in a
+// Stream's channel) and until all that was broadcast has been taken, then closes the endpoint. When
 // ctx ends first it closes the endpoint at once, and returns an error that says what was left.
 func (ep *Endpoint) Shutdown(ctx context.Context) error { return ep.core.Shutdown(ctx) }
 
-// Close ends the endpoint: its subscriptions end, calls that wait fail with [ErrClosed]. What was
-// broadcast is handed over to the bus first, for a second at most. When it has returned, no
-// handler starts any more and none of the endpoint's goroutines is left but those inside a
+// Close ends the endpoint: its subscriptions end, and calls that wait fail with [ErrClosed]. It
+// first hands over to the bus what was broadcast, for a second at most. When it has returned, no
+// handler starts any more and none of the endpoint's goroutines is left except those inside a
 // function of the user's, for which Done waits. It returns nil.
 func (ep *Endpoint) Close() error { return ep.core.Close() }

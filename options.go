@@ -24,52 +24,54 @@ type EndpointOption interface{ applyToEndpoint(*core.Config) }
 // field that is zero means its default. An endpoint that connects learns the bus's limits from the
 // bus; given to [Connect], only Handshake and a negative Resume mean something.
 type Limits struct {
-	// Lag is how many bytes the subscriptions to one event type may lag behind its publishers,
-	// before those have to wait; 32 MiB by default. Each event counts with its payload and 128
-	// bytes; if all who get it are in the bus's process, for each subscription that it waits for,
-	// else once. It is shared among the publishers of the type; one event of each is always let
-	// through, whatever its size.
+	// Lag is how many bytes the subscriptions to one event type may lag behind its publishers
+	// before those have to wait; 32 MiB by default. Each event counts as its payload plus 128 bytes:
+	// once for each subscription that has yet to take it, if all of them are in the bus's process,
+	// and otherwise once. The publishers of the type share Lag; each may always have one event
+	// outstanding, whatever its size.
 	Lag int64
-	// Frame is the most bytes of an encoded event or response, with 4 KiB of it kept for
-	// names and the like; 1 MiB by default, at least 8 KiB, at most 16 MiB.
+	// Frame is the most bytes that an encoded event or response may have, of which 4 KiB are kept
+	// for names and the like; 1 MiB by default, at least 8 KiB, at most 16 MiB.
 	Frame int
 	// Stall is how long a subscription may take nothing while a publisher waits for it, before it
-	// is ended with ErrStalled; 5 s by default. While its handler runs the time does not count.
-	// After 1 s a warning in the log (log/slog) names both sides and where it was made. A negative
-	// value means no limit.
+	// is ended with ErrStalled; 5 s by default. Time in its handler does not count. After 1 s a
+	// warning in the log (log/slog) names both sides and the line of the Subscribe. A negative value
+	// means no limit.
 	Stall time.Duration
-	// Resume is how long the session of an endpoint elsewhere outlives its connection, where the
-	// transport can be dialled again (see Redialer); 10 s by default. An endpoint that comes back
-	// in time goes on as if nothing had been. A negative value means not at all: the session ends
-	// with its connection. Given to Connect, a negative value has the endpoint end with its
-	// connection, as it does where the transport cannot be dialled again; otherwise the endpoint
-	// dials for as long as it lives.
+	// Resume is how long the session of an endpoint in another process outlives its connection,
+	// where the transport can be dialled again (see Redialer); 10 s by default. An endpoint that
+	// comes back in time goes on as if nothing had happened. A negative value means not at all: the
+	// session ends with its connection. Given to Connect, a negative value makes the endpoint end
+	// with its connection, as it does where the transport cannot be dialled again; otherwise the
+	// endpoint dials for as long as it lives.
 	Resume time.Duration
 	// Heartbeat is how often such an endpoint and the bus give each other a sign of life; 5 s by
-	// default. Who hears nothing for twice as long gives the connection up: the endpoint dials, and
-	// the bus counts the time of Resume. A negative value means never.
+	// default. When nothing is heard for twice as long, the connection is given up: the endpoint
+	// dials, and the bus begins to count the time of Resume. A negative value means never.
 	Heartbeat time.Duration
-	// Handshake is how long an endpoint may take to attach; 3 s by default. What it says meanwhile
-	// has 4 KiB at most.
+	// Handshake is how long an endpoint may take to attach; 3 s by default. It may send 4 KiB
+	// meanwhile.
 	Handshake time.Duration
-	// Handshakes is how many connections to a bus's listeners may be attaching at once, those that
-	// were refused within the last second included; 128 by default. When more come the oldest is
+	// Handshakes is how many connections to a bus's listeners may be attaching at once, including
+	// those that were refused within the last second; 128 by default. When more come, the oldest is
 	// closed, but none before it has had 20 ms.
 	Handshakes int
-	// Endpoints is how many endpoints elsewhere may be attached; 65,536 by default. One more is
-	// refused with ErrDenied.
+	// Endpoints is how many endpoints of other processes may be attached; 65,536 by default. One
+	// more is refused with ErrDenied.
 	Endpoints int
 	// Subscriptions is how many an endpoint may have; 4,096 by default. One more fails with
 	// ErrDenied.
 	Subscriptions int
-	// Requests is how many requests an endpoint elsewhere may have waiting for an answer; 16,384 by
-	// default. One more fails with ErrDenied.
+	// Requests is how many requests of an endpoint in another process may wait for an answer; 16,384
+	// by default. One more fails with ErrDenied.
 	Requests int
 	// Answers is how many answers of the bus, to its requests, subscriptions and other questions, an
-	// endpoint elsewhere may leave unread; 65,536 by default. One more ends it with ErrStalled.
+	// endpoint in another process may leave unread; 65,536 by default. One more ends the endpoint
+	// with ErrStalled.
 	Answers int
-	// Names is how many names of events and responses an endpoint elsewhere may use while it is
-	// attached; 16,384 by default. One more ends it, or if it is a subscription fails with ErrDenied.
+	// Names is how many names of events and responses an endpoint in another process may use while
+	// it is attached; 16,384 by default. One more ends the endpoint; if it comes with a
+	// subscription, that fails with ErrDenied.
 	Names int
 	// RetainedKeys and RetainedBytes are how many keys, and bytes with 128 for each, an endpoint may
 	// retain of one event type; 1,024 and 1 MiB by default. Retained is the bytes of all types
@@ -133,11 +135,11 @@ func defaults() core.Config {
 	}
 }
 
-// BroadcastOption is an option of [Broadcast], [Request] and [Gather]. Several of the same kind add
-// up.
+// BroadcastOption is an option of [Broadcast], [Request] and [Gather]. To and Except add up when
+// they are given several times.
 type BroadcastOption struct{ b core.Broadcast }
 
-// To lets only the endpoints of these names get the event. To() is nobody.
+// To lets only the endpoints of these names get the event. With To() nobody gets it.
 func To(names ...string) BroadcastOption {
 	var o BroadcastOption
 	o.b.Filter.HasTo, o.b.Filter.To = true, names
@@ -159,9 +161,9 @@ func Internal() BroadcastOption {
 	return o
 }
 
-// RequireSubscriber makes the call fail with [ErrNoSubscribers] when nobody that the other options
-// leave subscribes to the event. From another process than the bus's this takes a round trip. It
-// cannot be combined with NoWait.
+// RequireSubscriber makes the call fail with [ErrNoSubscribers] when nobody whom the other options
+// allow subscribes to the event. In a process without the bus this takes a round trip. It cannot be
+// combined with NoWait.
 func RequireSubscriber() BroadcastOption {
 	var o BroadcastOption
 	o.b.RequireSubscriber = true
@@ -175,14 +177,14 @@ func NoWait() BroadcastOption {
 	return o
 }
 
-// Retain has the event kept as the latest of its type from this endpoint, for subscriptions
-// WithRetained that come later. It is forgotten when the endpoint ends or [Forget] is called. It
-// cannot be combined with To, Except and Internal.
+// Retain makes the bus keep the event as the latest of its type from this endpoint, for
+// subscriptions WithRetained that come later. It is forgotten when the endpoint ends or [Forget] is
+// called. Retain cannot be combined with To, Except or Internal.
 func Retain() BroadcastOption { return RetainKey("") }
 
 // RetainKey is Retain with a key of at most 255 bytes: the latest of each key is kept. An endpoint
 // may have 1,024 keys and 1 MiB of a type retained; beyond that Broadcast fails with
-// [ErrTooLarge]. A value counts with its encoded size and 128 bytes.
+// [ErrTooLarge]. A value counts as its encoded size plus 128 bytes.
 func RetainKey(key string) BroadcastOption {
 	var o BroadcastOption
 	o.b.Retain, o.b.Key = true, key
@@ -216,8 +218,8 @@ func concat(a, b []string) []string {
 	return append(append([]string(nil), a...), b...)
 }
 
-// SubscribeOption is an option of [Subscribe], [Stream], [Events], [WaitFor] and [Handle]. Of
-// several of the same kind the last counts, but From adds up.
+// SubscribeOption is an option of [Subscribe], [Stream], [Events], [WaitFor] and [Handle]. If one
+// is given several times the last counts; From adds up.
 type SubscribeOption struct {
 	from    []string
 	hasFrom bool
@@ -237,51 +239,52 @@ type SubscribeOption struct {
 	hasGroup       bool
 }
 
-// From lets only events of these origins through; others are not even sent.
+// From lets through only events of these origins; others are not even sent.
 func From(names ...string) SubscribeOption {
 	return SubscribeOption{from: names, hasFrom: true}
 }
 
-// Buffer sets the capacity of the subscription's channel: so many events, 16 unless told, count
-// as taken while they wait there. With Buffer(0) an event counts as taken when it is received.
+// Buffer sets the capacity of the subscription's channel, 16 by default: events that wait there
+// count as taken. With Buffer(0) an event counts as taken when it is received.
 func Buffer(n int) SubscribeOption { return SubscribeOption{buffer: n, hasBuf: true} }
 
 // Take ends the subscription after n events.
 func Take(n int) SubscribeOption { return SubscribeOption{take: n, hasTake: true} }
 
-// OnEnd has f called once when the subscription has ended, before its channel closes, with the
-// reason: nil after Take and Unsubscribe, the cause of its context, or why the endpoint ended. It
-// is called as well when the subscription could not be made. A [context.CancelCauseFunc] fits.
+// OnEnd calls f once when the subscription has ended, before its channel closes, with the reason:
+// nil after Take and Unsubscribe, the cause of its context, or why the endpoint ended. It also calls
+// f when the subscription could not be made. A [context.CancelCauseFunc] fits.
 func OnEnd(f func(error)) SubscribeOption { return SubscribeOption{onEnd: f} }
 
-// Concurrency lets n handler calls run at once, which gives up their order. It has no meaning for
-// Stream, Events and WaitFor.
+// Concurrency lets n calls of the handler run at once, and gives up their order. It means nothing
+// for Stream, Events and WaitFor.
 func Concurrency(n int) SubscribeOption {
 	return SubscribeOption{concurrency: n, hasConcurrency: true}
 }
 
-// Observe receives without counting as a subscriber: requests do not wait for it and cannot be
-// answered by it, RequireSubscriber and Peers do not see it.
+// Observe receives events without counting as a subscriber: it cannot answer requests, and they do
+// not wait for it; RequireSubscriber and Peers do not see it.
 func Observe() SubscribeOption { return SubscribeOption{observe: true} }
 
-// RecoverPanics makes a panic of the handler an error of the requester, if there is one, and a
-// line in the log ([log/slog]) with the stack. Without it a panic ends the program.
+// RecoverPanics turns a panic of the handler into an error for the requester, if there is one, and
+// a line in the log ([log/slog]) with the stack. Without it a panic ends the program.
 func RecoverPanics() SubscribeOption { return SubscribeOption{recover: true} }
 
-// DropOldest never holds a publisher up: when the channel is full its oldest event is dropped, and
-// counted in Missed of one that is received later. It needs a Buffer of at least 1.
+// DropOldest makes the subscription hold up no publisher: when the channel is full its oldest event
+// is dropped, and counted in Missed of a later one. It needs a Buffer of at least 1.
 func DropOldest() SubscribeOption { return SubscribeOption{dropOldest: true} }
 
 // Group makes the subscription compete with the others of the same event and group name, on all
 // endpoints: each event goes to one of them that has room. By default a member is given its next
-// event when it takes one; with Buffer(n) up to n more. What waits when a member ends goes to
-// another, and so does what it had been given and its handler had not begun; what was on its way to
-// one that died is not repeated. Internal events do not go to groups. Group cannot be combined with
-// DropOldest, WithRetained and Observe.
+// event when it takes one; with Buffer(n) up to n more. When a member ends, the events that wait for
+// it go to another member, and so do those whose handler had not begun; what was on its way to one
+// that died is not repeated. Internal events do not go to groups. Group cannot be combined with
+// DropOldest, WithRetained or Observe.
 func Group(name string) SubscribeOption { return SubscribeOption{group: name, hasGroup: true} }
 
-// WithRetained gets first what is retained of the type, then what follows, without a gap or a
-// double between the two; and an event with Gone set when a retained value ends.
+// WithRetained makes the subscription get the retained events of the type first and then those that
+// follow, with none missing or doubled in between, and an event with Gone set when a retained one
+// ends.
 func WithRetained() SubscribeOption { return SubscribeOption{retained: true} }
 
 // defaultBuffer is small, so that a subscription costs little: what exceeds it is listed, at next
@@ -331,9 +334,11 @@ func (o *SubscribeOption) check() error {
 	case o.hasTake && o.take < 1:
 		return fault.Errorf(fault.Denied, "Take(%d): take at least one event", o.take)
 	case o.hasConcurrency && o.concurrency < 1:
-		return fault.Errorf(fault.Denied, "Concurrency(%d): at least one handler runs", o.concurrency)
+		return fault.Errorf(fault.Denied, "Concurrency(%d): at least one handler runs",
+			o.concurrency)
 	case o.dropOldest && o.buffer == 0:
-		return fault.Errorf(fault.Denied, "DropOldest needs a Buffer of at least 1 to keep the latest in")
+		return fault.Errorf(fault.Denied,
+			"DropOldest needs a Buffer of at least 1 to keep the latest in")
 	case o.hasGroup && (o.dropOldest || o.retained || o.observe):
 		return fault.Errorf(fault.Denied,
 			"Group cannot be combined with DropOldest, WithRetained or Observe")

@@ -9,7 +9,7 @@ import (
 	"github.com/lahja-go/lahja/internal/router"
 )
 
-// Peers are the endpoints of a bus at one moment: the one that asked first, the others by name.
+// Peers are the endpoints of a bus at one moment: first the one that asked, then the others by name.
 type Peers []Peer
 
 // Peer is an endpoint as others see it.
@@ -26,8 +26,8 @@ func toPeers(view []router.Peer) Peers {
 	return peers
 }
 
-// Peers returns every endpoint that is attached to the bus, itself first, with what it subscribes
-// to. The view is not older than the call. It fails when ctx or the endpoint ends.
+// Peers returns every endpoint that is attached to the bus, ep first, with what each subscribes to.
+// The view is not older than the call. It fails when ctx or the endpoint ends.
 func (ep *Endpoint) Peers(ctx context.Context) (Peers, error) {
 	view, err := ep.core.Peers(ctx)
 	if err != nil {
@@ -36,17 +36,17 @@ func (ep *Endpoint) Peers(ctx context.Context) (Peers, error) {
 	return toPeers(view), nil
 }
 
-// WaitUntil waits until cond is true of the endpoints that are attached. It calls cond with the
-// present view, and then after changes, with the latest; several changes may come as one. Once it
-// has returned nil, an event that is broadcast reaches every subscription that cond saw. It fails
-// when ctx or the endpoint ends.
+// WaitUntil waits until cond is true of the attached endpoints. It calls cond with the present view,
+// and with the latest one after changes; several changes may come as one. Once it has returned nil,
+// an event that is broadcast reaches every subscription that cond saw. It fails when ctx or the
+// endpoint ends.
 func (ep *Endpoint) WaitUntil(ctx context.Context, cond func(Peers) bool) error {
 	return ep.core.WaitUntil(ctx, func(view []router.Peer) bool { return cond(toPeers(view)) })
 }
 
-// WatchPeers returns a channel of the endpoints that are attached: the present view, then the
-// latest after each change. Whoever does not read holds nobody up and misses only what is out of
-// date. The channel closes when ctx or the endpoint ends.
+// WatchPeers returns a channel of the attached endpoints: the present view, then the latest after
+// each change. A slow reader holds nobody up, and misses only views that are out of date. The
+// channel closes when ctx or the endpoint ends.
 func (ep *Endpoint) WatchPeers(ctx context.Context) <-chan Peers {
 	return core.WatchPeers(ctx, ep.core, toPeers)
 }
@@ -58,40 +58,40 @@ type State struct {
 
 	// Resumes counts the times that a broken connection was resumed, with nothing lost.
 	Resumes uint64
-	// Restarts counts the times that the session was lost and a new one begun, in which the bus
-	// knows again what the endpoint subscribes to and retains.
+	// Restarts counts the times that the session was lost and a new one begun, in which the
+	// endpoint has its subscriptions and retained events again.
 	Restarts uint64
-	// Lost counts the events that the endpoint had broadcast in a session that was lost, of which
-	// the bus has not confirmed that they arrived. What it has missed itself shows as a gap, see
-	// Event.Gap.
+	// Lost counts the events that the endpoint broadcast in sessions that were lost, and whose
+	// arrival the bus had not confirmed. What the endpoint itself may have missed shows as a gap,
+	// see Event.Gap.
 	Lost uint64
 
 	Err error // why it is not connected
 }
 
 // WatchState returns a channel of the state of the endpoint's link to the bus: the present one,
-// then the latest after each change. It closes after the endpoint has ended and that was told, or
-// when ctx ends. Whoever does not read holds nobody up.
+// then the latest after each change. It closes after it has told that the endpoint has ended, or
+// when ctx ends. A slow reader holds nobody up.
 func (ep *Endpoint) WatchState(ctx context.Context) <-chan State {
 	return core.WatchState(ctx, ep.core, func(s core.State) State { return State(s) })
 }
 
-// Stat is what one endpoint has to do with one event type.
+// Stat says what one endpoint does with one event type.
 type Stat struct {
 	Endpoint, Event string
 
 	Broadcast   uint64        // events that it has broadcast
-	Outstanding int64         // bytes of those that not every subscription has taken
-	Waited      time.Duration // that its calls have waited for subscriptions, all together
+	Outstanding int64         // bytes of those that some subscription has yet to take
+	Waited      time.Duration // the time that its calls have waited for subscriptions, all together
 	Waiting     int           // calls that wait now
 	WaitsFor    []string      // the endpoints with a Lag, if Waiting is not 0, sorted
 
 	Delivered uint64 // events that its open subscriptions have got
-	Missed    uint64 // events that they have dropped by their own policy
-	Lag       int64  // bytes that wait for them: what they hold its publishers up with
+	Missed    uint64 // events that they have dropped, by DropOldest
+	Lag       int64  // bytes that wait for them, and may hold up publishers
 
-	Retained int64  // bytes that are kept of what it has retained
-	Lost     uint64 // events on their way to a member of a group that died; without an Endpoint
+	Retained int64  // bytes that are retained for it
+	Lost     uint64 // events on their way to a member of a group that died; Endpoint is empty then
 }
 
 func toStats(list []core.Stat) []Stat {
@@ -103,18 +103,18 @@ func toStats(list []core.Stat) []Stat {
 }
 
 // Stats returns what the endpoints of the bus broadcast and subscribe to, sorted by endpoint and
-// event: who waits, and for whom. Of an endpoint in another process the bus knows what has gone
-// over the connection: Waiting is 1 for all of its calls, that and Waited are up to a quarter of a
-// second late; Delivered counts what it has taken, once for all of its subscriptions; Missed what
-// was dropped before it was sent.
+// event: who waits, and for whom. Of an endpoint in another process the bus knows only what has gone
+// over the connection: Waiting is at most 1, however many of its calls wait; Waiting and Waited are
+// up to a quarter of a second late; Delivered counts an event once, however many of its
+// subscriptions have taken it; Missed counts what was dropped before it was sent.
 func (b *Bus) Stats() []Stat { return toStats(b.node.Stats()) }
 
-// Stats returns what the endpoint broadcasts and subscribes to, sorted by event. One in another
-// process than the bus's does not know of the subscriptions of others: WaitsFor has it alone, or
-// nobody. Ask the bus.
+// Stats returns what the endpoint broadcasts and subscribes to, sorted by event. In a process
+// without the bus the endpoint does not know the subscriptions of others: WaitsFor names only
+// itself, or nobody. Ask [Bus.Stats].
 func (ep *Endpoint) Stats() []Stat { return toStats(ep.core.Stats()) }
 
-// Present is the condition that endpoints of all these names are attached.
+// Present returns the condition, for WaitUntil, that endpoints of all these names are attached.
 func Present(names ...string) func(Peers) bool {
 	return func(p Peers) bool {
 		for _, name := range names {
@@ -126,13 +126,14 @@ func Present(names ...string) func(Peers) bool {
 	}
 }
 
-// SubscribedBy is the condition that endpoints of all these names are attached and subscribe to T.
-// It panics if T cannot be an event.
+// SubscribedBy returns the condition, for WaitUntil, that endpoints of all these names are attached
+// and subscribe to T. It panics if T cannot be an event.
 func SubscribedBy[T any](names ...string) func(Peers) bool {
 	event := EventName[T]()
 	return func(p Peers) bool {
 		for _, name := range names {
-			if !slices.ContainsFunc(p, func(q Peer) bool { return q.Name == name && q.has(event) }) {
+			subscribes := func(q Peer) bool { return q.Name == name && q.has(event) }
+			if !slices.ContainsFunc(p, subscribes) {
 				return false
 			}
 		}

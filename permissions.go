@@ -7,14 +7,15 @@ import (
 )
 
 // Permissions says what an endpoint may do with which events, by their names (see [EventName]). A
-// name that ends in * stands for all that begin so. The zero value allows nothing.
+// name that ends in * stands for all names that begin with what is before it. The zero value allows
+// nothing.
 //
-// They are about what goes over the bus: an event that never leaves its endpoint needs none. The
-// four of them together may have about 3,000 bytes.
+// Permissions apply to what goes over the bus: an event that never leaves its endpoint needs none.
+// The four lists together may have about 3,000 bytes.
 type Permissions struct {
 	// Broadcast are the events that it may broadcast, retain and forget.
 	Broadcast []string
-	// Subscribe are the events that it may subscribe to. The requests among them it only observes.
+	// Subscribe are the events that it may subscribe to. It may not answer the requests among them.
 	Subscribe []string
 	// Request are the events that it may request answers to, by [Request] and [Gather].
 	Request []string
@@ -32,14 +33,14 @@ func AllowAll() Permissions {
 // authorizer is what Authorize was given.
 type authorizer func(ctx context.Context, name string, id Identity) (Permissions, error)
 
-// Authorize has the bus ask f who may attach from elsewhere, and what they may do. f is told the
-// name that is asked for and what the transport knows of who asks: whether that one may have the
-// name is for f to say. If it returns an error or panics the endpoint is refused with [ErrDenied];
-// the error is returned by [Bus.ServeConn] and not told to the endpoint, a panic is logged. Without
+// Authorize makes the bus ask f who may attach from another process, and what they may do. f gets
+// the name that the endpoint asks for and what the transport knows of it, and decides whether it may
+// have that name. If f returns an error or panics, the endpoint is refused with [ErrDenied]; the
+// error is returned by [Bus.ServeConn] and not told to the endpoint, a panic is logged. Without
 // Authorize everybody may do everything. Endpoints of the bus's own process always may.
 //
-// Calls that are not allowed fail with [ErrDenied], and do nothing. The bus relies on nobody for
-// that: it ends the session of an endpoint that sends what it may not.
+// Calls that are not permitted fail with [ErrDenied] and do nothing. The bus checks that itself: it
+// ends the session of an endpoint that sends what it may not.
 //
 // f may be called concurrently. It has the time of Limits.Handshake, after which ctx ends and the
 // endpoint is refused. It is asked again when a session is resumed: if it then refuses the

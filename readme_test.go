@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -219,7 +220,8 @@ func TestReadmeStatements(t *testing.T) {
 	n := 0
 	add := func(statements string) {
 		source += fmt.Sprintf("\nfunc _() {\n%s\n", statements)
-		for _, m := range regexp.MustCompile(`(?m)^([\w, ]+) :=`).FindAllStringSubmatch(statements, -1) {
+		assigned := regexp.MustCompile(`(?m)^([\w, ]+) :=`)
+		for _, m := range assigned.FindAllStringSubmatch(statements, -1) {
 			for _, name := range strings.Split(m[1], ", ") {
 				source += "\t_ = " + name + "\n"
 			}
@@ -240,6 +242,66 @@ func TestReadmeStatements(t *testing.T) {
 		t.Errorf("%d statements and calls were found", n)
 	}
 	command(t, ".", "go", "vet", write(t, "main.go", source))
+}
+
+// meeting is a program in which the statements about an address are run.
+const meeting = `package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/transports/tcp"
+)
+
+func main() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	bus := lahja.NewBus()
+	defer bus.Close()
+	%s
+	ep, err := connect(ctx)
+	for err != nil && ctx.Err() == nil {
+		time.Sleep(5 * time.Millisecond) // the bus may not be up yet
+		ep, err = connect(ctx)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(ep.Name(), "is attached")
+}
+
+func connect(ctx context.Context) (*lahja.Endpoint, error) {
+	%s
+	return ep, err
+}
+`
+
+// Who does at an address what the README says is attached.
+func TestReadmeAddress(t *testing.T) {
+	var statements []any
+	for _, b := range blocks(readme(t)) {
+		if b.kind() == "statements" {
+			statements = append(statements, b.text)
+		}
+	}
+	if len(statements) != 2 {
+		t.Fatalf("%d statements; one that serves and one that connects are due", len(statements))
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free.Close()
+	program := strings.ReplaceAll(fmt.Sprintf(meeting, statements...), "127.0.0.1:4500",
+		free.Addr().String())
+	out := command(t, ".", "go", "run", write(t, "main.go", program))
+	if out != "greeter is attached\n" {
+		t.Errorf("it prints %q", out)
+	}
 }
 
 // The tests in the README pass.
@@ -293,7 +355,7 @@ func TestMakeTargets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := regexp.MustCompile("(?m)(?:^|[`:] *)make ([a-z]+)\\b")
+	said := regexp.MustCompile("(?m)(?:^ *|[`:] *)make ([a-z-]+)\\b")
 	documents, _ := filepath.Glob("docs/*.md")
 	roots, _ := filepath.Glob("*.md")
 	for _, name := range append(documents, roots...) {

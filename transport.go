@@ -13,9 +13,9 @@ import (
 //
 // An implementation is certified by running transporttest.Run in a test.
 type Transport interface {
-	// Dial connects to the Listener at the same place. ctx bounds the attempt only: once Dial has
-	// returned, its end does not touch the connection. When nobody listens Dial fails; it does not
-	// wait for a listener to come.
+	// Dial connects to the Listener at the same place. ctx bounds the attempt only: when it ends
+	// after Dial has returned, the connection is not affected. When nobody listens Dial fails; it
+	// does not wait for a listener.
 	Dial(ctx context.Context) (Conn, error)
 
 	// Listen starts to accept connections. ctx bounds the call only. When Listen has returned, a
@@ -24,9 +24,10 @@ type Transport interface {
 	Listen(ctx context.Context) (Listener, error)
 }
 
-// Redialer is a Transport that says whether a connection that broke can be made anew: the same
-// endpoint then resumes its session over another one. One that does not say so cannot: a broken
-// connection is the end of the endpoint, as with a pipe, whose other end is gone with its process.
+// Redialer is a Transport that says whether it can be dialled again after a connection broke: an
+// endpoint then resumes its session over another one. Without Redialer, or when Redials returns
+// false, a broken connection ends the endpoint, as with a pipe, whose other end is gone with its
+// process.
 type Redialer interface {
 	Transport
 	Redials() bool
@@ -35,16 +36,15 @@ type Redialer interface {
 // Listener accepts the connections that were dialled to it.
 type Listener interface {
 	// Accept waits for the next connection. It fails with an error that matches net.ErrClosed
-	// once the Listener is closed. Any other error concerns one connection and is temporary:
-	// Accept may be called again.
+	// once the Listener is closed. Any other error is temporary: Accept may be called again.
 	Accept() (Conn, error)
 
-	// Addr is where the Listener can be reached, for people to read and for logs. After a Listen
+	// Addr returns where the Listener can be reached, for people and logs to read. After a Listen
 	// on "any free port" it names the port that was chosen.
 	Addr() string
 
 	// Close ends the Listener and every Accept that waits. It may be called from anywhere, any
-	// number of times; calls after the first return nil. Connections that were accepted live on;
+	// number of times; calls after the first return nil. Connections that were accepted stay open;
 	// those that still wait to be accepted are closed.
 	Close() error
 }
@@ -56,8 +56,8 @@ type Listener interface {
 //     calls Write and any number call Close and Identity; two never call Read, or Write, at once.
 //  3. Neither keeps the slice it was given after it has returned.
 //  4. Write may wait for the other side to read, for as long as that takes, but takes at least
-//     one byte before it does: two sides that both write first are not stuck for good as long as
-//     each also reads.
+//     one byte before it does: two sides that both write first do not deadlock as long as each
+//     also reads.
 //  5. Close ends the connection and unblocks a waiting Read and Write on this side, which then
 //     fail. It may be called any number of times; calls after the first return nil. It does not
 //     wait for the other side.
@@ -66,8 +66,9 @@ type Listener interface {
 type Conn interface {
 	io.ReadWriteCloser
 
-	// Identity says who is at the other end, as far as the transport itself knows: never what the
-	// peer says of itself. It is constant and may be called at any time, also after Close.
+	// Identity says who is at the other end, as far as the transport itself knows, which is never
+	// what the peer says of itself. It does not change, and may be called at any time, also after
+	// Close.
 	Identity() Identity
 }
 

@@ -15,20 +15,21 @@ import (
 	"github.com/lahja-go/lahja/internal/mailbox"
 )
 
-// Event is an event as a subscription gets it.
+// Event is an event that a subscription got.
 type Event[T any] struct {
 	Value  T
 	Origin string // the endpoint that broadcast it, stamped by the bus
 	Key    string // of a retained event
-	Missed uint64 // events that this subscription's drop policy dropped and that it has not told yet
+	Missed uint64 // events dropped by DropOldest that no earlier event has counted
 	Gone   bool   // what was retained under Origin and Key has ended; Value is zero
 
 	back *core.Inbound // the way back for a reply, or a gap; nil: neither
 }
 
-// Gap reports whether events for this subscription may be missing before this one, since the
-// endpoint's session with its bus was lost: the first event of each subscription after that says
-// so. What a subscription WithRetained gets from there on begins with all that is kept.
+// Gap reports whether events for this subscription may be missing before this one, because the
+// endpoint's session with its bus was lost. Only the first event of each subscription after that
+// reports it. For a subscription WithRetained the events from there on begin with all that is
+// retained.
 func (e Event[T]) Gap() bool { return e.back.IsGap() }
 
 // EventName returns the name that events of type T have on the wire: what T's method EventName()
@@ -44,13 +45,13 @@ func EventName[T any]() string {
 
 // Broadcast sends value to everyone who subscribes to T. When it returns nil, every matching
 // subscription whose call had returned before gets it exactly once; when it returns an error,
-// nobody does. That nobody subscribes is no error, unless RequireSubscriber is given.
+// nobody does. It is no error if nobody subscribes, unless RequireSubscriber is given.
 //
-// It waits while subscriptions to T lag too far behind, and fails then when ctx or the endpoint
-// ends. It fails at once with a description of what is wrong when T cannot be an event or the value
-// cannot be encoded, with [ErrTooLarge], with [ErrDenied] when options contradict each other or the
-// bus does not permit it, and with [ErrClosed]; with [ErrNoSubscribers] and [ErrWouldBlock] where
-// options ask for it. Calls that run at the same time have no order.
+// It waits while subscriptions to T lag too far behind, and then fails when ctx or the endpoint
+// ends. It fails at once, with a description, when T cannot be an event or the value cannot be
+// encoded; with [ErrTooLarge]; with [ErrDenied] when options contradict each other or the bus does
+// not permit it; with [ErrClosed]; and with [ErrNoSubscribers] and [ErrWouldBlock] where options ask
+// for it. Calls that run at the same time have no order.
 func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...BroadcastOption) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -68,10 +69,10 @@ func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...Broadc
 
 // Request broadcasts req and returns the first answer. Its recipients are those who get the event
 // now; it fails with [ErrNoSubscribers] when there are none, and with [ErrResponderGone] as soon as
-// none is left who could answer. An error of the handler is a [RemoteError], as is
-// [ErrUnexpectedResponse] of one who answers with another type. It waits and fails as Broadcast
-// does, and then waits for the answer; it fails when ctx or the endpoint ends, and is then
-// withdrawn, and with [ErrSessionLost] when nobody can know whether it was answered.
+// none is left who could answer. An error of the handler arrives as a [RemoteError], and so does
+// [ErrUnexpectedResponse] of one who answers with another type. Request waits and fails as Broadcast
+// does, and then waits for the answer. When ctx or the endpoint ends it fails and is withdrawn; it
+// fails with [ErrSessionLost] when the session is lost and nobody can know whether it was answered.
 func Request[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
 ) (resp Resp, err error) {
@@ -100,9 +101,9 @@ func Request[Req, Resp any](
 }
 
 // Gather broadcasts req and yields one answer of each endpoint that gets the event now, in the
-// order in which they come. It ends when nobody is left who could answer. An endpoint that fails
-// or goes yields an error, with its name as the event's Origin. When there are no recipients, or
-// ctx or the endpoint ends, the last pair carries that error and no Origin. Leaving the loop
+// order in which the answers come. It ends when nobody is left who could answer. For an endpoint
+// that fails or goes it yields an error, with the endpoint's name as the event's Origin. When there
+// are no recipients, or ctx or ep ends, the last pair has that error and no Origin. Leaving the loop
 // withdraws the request from those who have not answered. It may be ranged over once.
 func Gather[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
@@ -180,15 +181,15 @@ func valueOf[Resp any](response *codec.Type, a core.Answer) (resp Resp, err erro
 // Subscription is a function that is called with events. Make it with [Subscribe] or [Handle].
 type Subscription struct{ sub *core.Sub }
 
-// Unsubscribe ends the subscription: no handler call starts after it. It does not wait for one
-// that runs, and may be called by it.
+// Unsubscribe ends the subscription: no call of the handler starts after it. It does not wait for
+// one that runs, and the handler may call it.
 func (s *Subscription) Unsubscribe() { s.sub.Unsubscribe() }
 
 // Done returns a channel that is closed when the subscription has ended and its handler has
 // returned.
 func (s *Subscription) Done() <-chan struct{} { return s.sub.Done() }
 
-// Err returns why the subscription has ended: nil after Take and Unsubscribe, and while it has not.
+// Err returns why the subscription has ended: nil after Take and Unsubscribe, and while it lives.
 func (s *Subscription) Err() error { return s.sub.Err() }
 
 // Subscribe calls handler with each event of type T, one at a time and in order, until ctx ends.
@@ -196,9 +197,9 @@ func (s *Subscription) Err() error { return s.sub.Err() }
 // handler's context ends with the subscription, and for a request with its requester. The handler
 // may do anything, close its endpoint included.
 //
-// It fails with what is wrong when T cannot be an event, with [ErrDenied] when options contradict
-// each other, when it is not allowed or when the endpoint has too many subscriptions, and when ctx
-// or the endpoint has ended.
+// It fails with a description when T cannot be an event; with [ErrDenied] when options contradict
+// each other, when it is not permitted, or when the endpoint has too many subscriptions; and when
+// ctx or the endpoint has ended.
 func Subscribe[T any](
 	ctx context.Context, ep *Endpoint, handler func(context.Context, Event[T]),
 	opts ...SubscribeOption,
@@ -207,9 +208,9 @@ func Subscribe[T any](
 }
 
 // Handle subscribes as Subscribe does, and answers the requests among the events with what handler
-// returns. An error reaches the requester as a [RemoteError]. For an event that was broadcast and
-// not requested, what handler returns is dropped. A request that wants another type of response
-// is refused with [ErrUnexpectedResponse], without calling handler.
+// returns. An error reaches the requester as a [RemoteError]. For an event that is not a request,
+// what handler returns is dropped. A request that wants another type of response is refused with
+// [ErrUnexpectedResponse], without calling handler.
 func Handle[Req, Resp any](
 	ctx context.Context, ep *Endpoint, handler func(context.Context, Event[Req]) (Resp, error),
 	opts ...SubscribeOption,
@@ -293,8 +294,8 @@ func recovering[T any](handler func(context.Context, Event[T])) func(context.Con
 
 // Stream returns a channel of the events of type T. When it returns, it is subscribed: an event
 // that is broadcast anywhere afterwards arrives. The channel closes when ctx, the endpoint or the
-// subscription ends; what is in it then can still be read. Why it ended, and why it could not be
-// made, is told by [OnEnd]:
+// subscription ends; what is in it then can still be read. [OnEnd] tells why it ended, or could not
+// be made:
 //
 //	ctx, cancel := context.WithCancelCause(ctx)
 //	defer cancel(nil)
@@ -323,9 +324,9 @@ func stream[T any](ctx context.Context, ep *Endpoint, opts []SubscribeOption) (*
 	return ep.core.Subscribe(ctx, o.spec(k), k.box(o))
 }
 
-// Events returns the events of type T to be ranged over once. When it returns, it is subscribed.
+// Events returns the events of type T, to be ranged over once. When it returns, it is subscribed.
 // Leaving the loop unsubscribes. When the subscription ends for a reason other than [Take], or
-// could not be made, the last pair carries that reason and no event.
+// could not be made, the last pair has that reason and no event.
 func Events[T any](
 	ctx context.Context, ep *Endpoint, opts ...SubscribeOption,
 ) iter.Seq2[Event[T], error] {
@@ -361,10 +362,11 @@ func WaitFor[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) 
 }
 
 // Reply answers a request that any subscription got, at once or later and from any goroutine. It
-// fails with [ErrNotRequest] when to was broadcast, with [ErrUnexpectedResponse] when another type
-// is wanted, or the request has been answered already or is over, and with what is wrong, such as
-// [ErrTooLarge], when resp cannot be sent: the request then still waits. One who only observes, or
-// may not handle the event, gets [ErrUnexpectedResponse] or [ErrDenied]. Reply does not wait.
+// fails with [ErrNotRequest] when nobody asked, with [ErrUnexpectedResponse] when another type is
+// wanted, or the request was answered already or is over, and with a description, such as
+// [ErrTooLarge], when resp cannot be sent: the request then still waits. A subscription that only
+// observes gets [ErrUnexpectedResponse]; one that may not handle the event gets [ErrDenied]. Reply
+// does not wait.
 func Reply[Req, Resp any](ctx context.Context, to Event[Req], resp Resp) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -395,8 +397,8 @@ func Fail[Req any](ctx context.Context, to Event[Req], err error) error {
 }
 
 // Forget ends what ep has retained of T under key, which is empty for Retain: subscriptions
-// WithRetained get an event with Gone set. To forget what is not there is no error. It fails when
-// ctx or the endpoint has ended, and with [ErrDenied] when the bus does not permit to broadcast T.
+// WithRetained get an event with Gone set. It is no error if nothing is retained. It fails when ctx
+// or the endpoint has ended, and with [ErrDenied] when the bus does not permit ep to broadcast T.
 func Forget[T any](ctx context.Context, ep *Endpoint, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -79,7 +79,7 @@ func ExampleExpect() {
 		lahjatest.Expect(t, orders, time.Minute, Ordered{"rope", 2}, Ordered{"hook", 1})
 	})
 	// Output:
-	// events of shop.Ordered at "store" (- expected, + received); 2 were expected, 2 came:
+	// events of shop.Ordered at "store" (- expected, + received); expected 2, received 2:
 	//     0  {Item: "rope", Count: 2} from "shop"
 	//   - 1  {Item: "hook", Count: 1}
 	//   + 1  {Item: "hook", Count: 2} from "shop"

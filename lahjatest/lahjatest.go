@@ -2,8 +2,8 @@
 //
 // # A bus for a test
 //
-// [NewBus] makes a bus that ends with the test, and [Setup.NewBus] one whose endpoints attach by a
-// transport. A test that loops over [Transports] shows that what it tests works over each of them:
+// [NewBus] makes a bus that ends with the test, and [Setup.NewBus] one whose endpoints attach over a
+// transport. A test that loops over [Transports] runs over each of them:
 //
 //	for _, setup := range lahjatest.Transports() {
 //		t.Run(setup.Name, func(t *testing.T) {
@@ -13,26 +13,26 @@
 //		})
 //	}
 //
-// It is strict: a test fails if at its end a handler has not returned, or an endpoint is left that
-// the program under test has attached and not closed.
+// The bus is strict: a test fails if a handler has not returned at its end, or if the program under
+// test has attached an endpoint and not closed it.
 //
 // # What arrives, and what is answered
 //
-// [Record] records the events of a type, and [Expect] says which those are: these, in this order,
-// within this time, and nothing else. [Respond] answers requests by a script. When they fail, they
-// show what has come instead.
+// [Record] records the events of a type, and [Expect] checks them: exactly these, in this order,
+// within this time. [Respond] answers requests by a script. When they fail, they show what arrived
+// instead.
 //
 // # Roles
 //
-// A [Role] is a part of a test with an endpoint of its own. [Bus.Start] runs it, in a goroutine or
-// in a process, as the [Setup] says: with those of [Transports] each is a goroutine, with those of
-// [Processes] a process, with those of [Mixed] every other one. The process is the test's binary,
-// run again, which therefore needs a TestMain that calls [Main].
+// A [Role] is a part of a test with an endpoint of its own. [Bus.Start] runs it in a goroutine or in
+// a process, as the [Setup] says: with those of [Transports] each role is a goroutine, with those of
+// [Processes] a process, and with those of [Mixed] every other one is a process. The process is the
+// test's binary, run again; so the package needs a TestMain that calls [Main].
 //
 // # Time
 //
 // With the setups "in-process" and "memory" everything here works inside a [testing/synctest]
-// bubble, where Expect is exact about what does not come, and takes no time.
+// bubble, where Expect is exact about what does not arrive, and takes no time.
 package lahjatest
 
 import (
@@ -55,8 +55,7 @@ import (
 // patience is how long what ends may take to do so. No test that passes waits for it to be over.
 const patience = 5 * time.Second
 
-// Setup is where the endpoints of a test are. Those there are come from [Transports], [Processes]
-// and [Mixed].
+// Setup says where a test's endpoints live. [Transports], [Processes] and [Mixed] return them.
 type Setup struct {
 	Name   string // for the name of a subtest
 	listen func(testing.TB) (lahja.Listener, place, error)
@@ -107,7 +106,7 @@ func listenAt(tb testing.TB, t lahja.Transport, address string) (lahja.Listener,
 func Transports() []Setup { return slices.Clone(transports) }
 
 // Processes returns the setups where each role is a process: "pipe processes", "unix processes" and
-// "tcp processes". What [Bus.Endpoint] attaches is in the test's process, by the same transport.
+// "tcp processes". What [Bus.Endpoint] attaches is in the test's process, over the same transport.
 func Processes() []Setup {
 	return spread("processes", func(int) bool { return true })
 }
@@ -150,10 +149,10 @@ func NewBus(tb testing.TB, opts ...lahja.BusOption) *Bus {
 	return transports[0].NewBus(tb, opts...)
 }
 
-// NewBus returns a bus that ends with the test, and with it the endpoints and roles that it was
-// asked for. The test fails if one of their handlers then runs on, or if another endpoint is still
-// attached, for 5 s each; a bus that the test itself has closed is not looked at. A test of a
-// transport that the system does not have is skipped.
+// NewBus returns a bus that ends with the test, together with the endpoints and roles made with it.
+// The test fails if one of their handlers still runs 5 s later, or if another endpoint is still
+// attached after 5 s; a bus that the test itself has closed is not checked. A test of a transport
+// that the system does not have is skipped.
 func (s Setup) NewBus(tb testing.TB, opts ...lahja.BusOption) *Bus {
 	tb.Helper()
 	b := &Bus{Bus: lahja.NewBus(opts...), tb: tb, setup: s, late: patience}
@@ -218,8 +217,8 @@ func (b *Bus) Endpoint(name string) *lahja.Endpoint {
 	return ep
 }
 
-// Connect attaches an endpoint as the setup says. It is for programs that attach by themselves, and
-// have to close what they have attached.
+// Connect attaches an endpoint as the setup says. It is for programs that attach endpoints
+// themselves; they have to close them.
 func (b *Bus) Connect(
 	ctx context.Context, name string, opts ...lahja.EndpointOption,
 ) (*lahja.Endpoint, error) {

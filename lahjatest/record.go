@@ -28,7 +28,7 @@ type Recording[T any] struct {
 
 // Record subscribes to the events of type T and keeps them. When it returns it is subscribed: what
 // is broadcast anywhere afterwards is recorded, until the test ends. It counts as a subscriber,
-// unless it is told to [lahja.Observe].
+// unless it is given [lahja.Observe].
 func Record[T any](
 	tb testing.TB, ep *lahja.Endpoint, opts ...lahja.SubscribeOption,
 ) *Recording[T] {
@@ -55,7 +55,7 @@ func (r *Recording[T]) add(_ context.Context, ev lahja.Event[T]) {
 	r.changed = make(chan struct{})
 }
 
-// Events returns all that was recorded so far, in the order in which it has arrived.
+// Events returns all that was recorded so far, in the order of arrival.
 func (r *Recording[T]) Events() []lahja.Event[T] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,15 +92,15 @@ func (r *Recording[T]) title() string {
 	return fmt.Sprintf("events of %s at %q", lahja.EventName[T](), r.endpoint)
 }
 
-// Expect checks that the next events of a recording are these, in this order, that they come within
-// this time, and that nothing else does; and ends the test if not, with the difference. A further
-// Expect goes on where this one has ended.
+// Expect checks that the next events of a recording are exactly these, in this order, and arrive
+// within this time. If not, it ends the test and shows the difference. The next Expect goes on where
+// this one has ended.
 //
-// Something else is seen if it comes within 20 ms after the last that was expected, or, if nothing
-// was expected, before the time is over. What comes later fails the next Expect, or the test at its
-// end. In a bubble of [testing/synctest] that is exact: all comes that takes no time.
+// Something else is noticed if it arrives within 20 ms after the last expected event or, if none is
+// expected, before the time is over. What arrives later fails the next Expect, or the test at its
+// end. In a bubble of [testing/synctest] that is exact: everything that takes no time has arrived.
 //
-// Values are compared field by field, by the method Equal of a type that has one. NaN is itself.
+// Values are compared field by field, or by the method Equal of a type that has one. NaN equals NaN.
 func Expect[T any](tb testing.TB, r *Recording[T], within time.Duration, want ...T) {
 	tb.Helper()
 	got, late := r.collect(within, want)
@@ -109,7 +109,7 @@ func Expect[T any](tb testing.TB, r *Recording[T], within time.Duration, want ..
 		return
 	}
 	r.deal(len(got)) // the end of the test does not repeat it
-	what := fmt.Sprintf("%d were expected, %d came", len(want), len(got))
+	what := fmt.Sprintf("expected %d, received %d", len(want), len(got))
 	if late {
 		what += fmt.Sprintf(" within %v", within)
 	}

@@ -64,11 +64,11 @@ func TestExpectFails(t *testing.T) {
 		shown      []string
 	}{
 		"too few": {numbers2(1), numbers2(1, 2), []string{
-			"2 were expected, 1 came within 3s", "    0  {N: 1}", "  - 1  {N: 2}"}},
-		"none": {nil, numbers2(1), []string{"1 were expected, 0 came within 3s", "  - 0  {N: 1}"}},
+			"expected 2, received 1 within 3s", "    0  {N: 1}", "  - 1  {N: 2}"}},
+		"none": {nil, numbers2(1), []string{"expected 1, received 0 within 3s", "  - 0  {N: 1}"}},
 		"too many": {numbers2(1, 2, 3), numbers2(1), []string{
-			"1 were expected, 3 came:", "    0  {N: 1}", `  + 1  {N: 2} from "a"`, "  + 2  {N: 3}"}},
-		"where none": {numbers2(4), nil, []string{"0 were expected, 1 came:", "  + 0  {N: 4}"}},
+			"expected 1, received 3:", "    0  {N: 1}", `  + 1  {N: 2} from "a"`, "  + 2  {N: 3}"}},
+		"where none": {numbers2(4), nil, []string{"expected 0, received 1:", "  + 0  {N: 4}"}},
 		"another": {numbers2(1, 9, 3), numbers2(1, 2, 3), []string{
 			"  - 1  {N: 2}\n  + 1  {N: 9} from \"a\"\n         .N: expected 2, received 9\n    2"}},
 		"another order": {numbers2(2, 1), numbers2(1, 2), []string{"  - 0  {N: 1}", "  + 1  {N: 1}"}},
@@ -106,7 +106,7 @@ func TestExpectIsStrictAboutTime(t *testing.T) {
 	t.Run("too late", func(t *testing.T) {
 		inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {
 			lahjatest.Expect(t, later(t, bus), 2*time.Second-1, number{1})
-		}, func(t *testing.T, test *fake) { test.wantFailure(t, "0 came within 1.999999999s") })
+		}, func(t *testing.T, test *fake) { test.wantFailure(t, "received 0 within 1.999999999s") })
 	})
 	t.Run("nothing, and then something", func(t *testing.T) {
 		inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {

@@ -11,17 +11,17 @@ import (
 	"github.com/lahja-go/lahja"
 )
 
-// Exchange is a line in the script of [Respond]: the request that is due, and what it is answered.
+// Exchange is a line in the script of [Respond]: the request that is due, and its answer.
 type Exchange[Req, Resp any] struct {
 	Request  Req
 	Response Resp
-	Err      error         // instead of a response
-	After    time.Duration // of waiting, which ends early if the requester gives up
+	Err      error         // the answer, instead of Response
+	After    time.Duration // how long to wait before the answer; less if the requester gives up
 }
 
-// Respond answers the requests of type Req by a script: the first with what its first line says,
-// and so on. The test fails when another request comes than is due, which is answered with an
-// error, and when it ends before all have come. When Respond returns, it answers.
+// Respond answers the requests of type Req by a script: the first request as its first line says,
+// and so on. An unexpected request is answered with an error and fails the test; so does the end of
+// the test before all requests have come. When Respond returns, it is ready to answer.
 func Respond[Req, Resp any](
 	tb testing.TB, ep *lahja.Endpoint, script []Exchange[Req, Resp], opts ...lahja.SubscribeOption,
 ) {
@@ -73,12 +73,12 @@ func (r *responder[Req, Resp]) due(ev lahja.Event[Req]) (Exchange[Req, Resp], er
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.next == len(r.script) {
-		return Exchange[Req, Resp]{}, fmt.Errorf("%s: all %d were answered, and another "+
-			"came:\n  + %d  %s from %q", r.title(), r.next, r.next, format(ev.Value), ev.Origin)
+		return Exchange[Req, Resp]{}, fmt.Errorf("%s: all %d were answered, and then came "+
+			"another:\n  + %d  %s from %q", r.title(), r.next, r.next, format(ev.Value), ev.Origin)
 	}
 	line := r.script[r.next]
 	if !equal(line.Request, ev.Value) {
-		return line, fmt.Errorf("%s: another came than is due (- due, + received):\n%s",
+		return line, fmt.Errorf("%s: unexpected request (- due, + received):\n%s",
 			r.title(), strings.TrimRight(
 				compareFrom(r.next, []Req{line.Request}, []lahja.Event[Req]{ev}), "\n"))
 	}
@@ -96,7 +96,7 @@ func (r *responder[Req, Resp]) checkRest() {
 		left = append(left, line.Request)
 	}
 	if len(left) > 0 {
-		r.tb.Errorf("%s: these have not come (- due):\n%s", r.title(),
+		r.tb.Errorf("%s: these requests never came (- due):\n%s", r.title(),
 			strings.TrimRight(compareFrom(r.next, left, nil), "\n"))
 	}
 }

@@ -71,11 +71,11 @@ func TestRespondFailsTheTest(t *testing.T) {
 		asked []int
 		shown []string
 	}{
-		"another": {[]int{1, 3, 2}, []string{"another came than is due",
+		"another": {[]int{1, 3, 2}, []string{"unexpected request",
 			"  - 1  {N: 2}\n  + 1  {N: 3} from \"asker\"\n         .N: expected 2, received 3"}},
-		"too many": {[]int{1, 2, 4}, []string{"all 2 were answered, and another came",
+		"too many": {[]int{1, 2, 4}, []string{"all 2 were answered, and then came another",
 			`  + 2  {N: 4} from "asker"`}},
-		"too few": {[]int{1}, []string{"these have not come", "  - 1  {N: 2}"}},
+		"too few": {[]int{1}, []string{"these requests never came", "  - 1  {N: 2}"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {

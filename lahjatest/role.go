@@ -20,10 +20,10 @@ import (
 	"github.com/lahja-go/lahja/transports/unix"
 )
 
-// Role is a part of a test that has an endpoint of its own. When the test ends, ctx does and the
-// endpoint is closed, so that a role that serves others may wait for either. When the role returns
-// its endpoint is closed as well; what it has broadcast is handed over first. An error fails the
-// test, unless the role was to end and the error says that ctx or the endpoint has.
+// Role is a part of a test that has an endpoint of its own. When the test ends, ctx ends and the
+// endpoint is closed, so a role that serves others may wait for either. When the role returns, its
+// endpoint is closed as well; what it has broadcast is handed over first. An error fails the test,
+// unless the test has ended and the error says that ctx or the endpoint has ended.
 type Role func(ctx context.Context, ep *lahja.Endpoint) error
 
 // The environment variables by which a process knows its role.
@@ -37,9 +37,9 @@ const (
 // one set of them in a program.
 var known map[string]Role
 
-// Main is for TestMain. It runs the tests of the package, and in a process that [Bus.Start] has
-// started the role of that process instead. It fails if the tests leave a goroutine behind, and
-// does not return.
+// Main is for TestMain. It runs the tests of the package or, in a process that [Bus.Start] has
+// started, the role of that process. It fails if the tests leave a goroutine behind. It does not
+// return.
 //
 //	func TestMain(m *testing.M) {
 //		lahjatest.Main(m, map[string]lahjatest.Role{"worker": worker})
@@ -123,7 +123,7 @@ type Actor struct {
 	done chan struct{} // closed when the role is over
 }
 
-// Wait waits until the role is over, and ends the test if it has failed.
+// Wait waits until the role has ended, and ends the test if the role has failed.
 func (a *Actor) Wait() {
 	a.tb.Helper()
 	<-a.done
@@ -134,9 +134,8 @@ func (a *Actor) Wait() {
 
 // Start runs a role that was given to [Main], at an endpoint of this name, in a goroutine or in a
 // process of its own. It does not wait until the endpoint is attached; for that there is
-// [lahja.Endpoint.WaitUntil]. A role that fails, fails the test, and is the end of [Bus.Context].
-// When the test ends the role is told by its ctx, and has 5 s to return. What a process prints is
-// logged.
+// [lahja.Endpoint.WaitUntil]. A role that fails also fails the test and ends [Bus.Context]. When the
+// test ends, the ctx of the role ends, and it has 5 s to return. What a process prints is logged.
 func (b *Bus) Start(role, name string) *Actor {
 	b.tb.Helper()
 	play, found := known[role]

@@ -35,7 +35,7 @@ func main() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: checksum [flags] DIR")
 		flag.PrintDefaults()
 	}
-	role.Main(parent, worker)
+	role.MainWithArguments(parent, worker)
 }
 
 // parent is the process that you start. It has the bus, and hands out the files.

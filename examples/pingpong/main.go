@@ -35,6 +35,9 @@ func proc1(ctx context.Context) error {
 	if *tick <= 0 {
 		return role.Misuse(fmt.Sprintf("-tick %v: a second cannot be that short", *tick))
 	}
+	if *length < 0 {
+		return role.Misuse(fmt.Sprintf("-for %v: it cannot run for less than no time", *length))
+	}
 	bus := lahja.NewBus()
 	defer bus.Close()
 	ep, err := bus.Endpoint("proc1")

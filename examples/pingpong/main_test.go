@@ -133,7 +133,9 @@ func TestProc2EndsWhenProc1Dies(t *testing.T) {
 }
 
 func TestMisuse(t *testing.T) {
-	for _, args := range [][]string{{"-tick", "0s"}, {"-transport", "pigeon"}} {
+	for _, args := range [][]string{
+		{"-tick", "0s"}, {"-for", "-1s"}, {"-transport", "pigeon"}, {"-tick=1ms", "stray"},
+	} {
 		cmd := roletest.Command(t, args...)
 		var stderr strings.Builder
 		cmd.Stderr = &stderr

@@ -1,5 +1,5 @@
 // Plugin is a host of programs that others have written. Each plugin is a process on two pipes, may
-// do on the bus only what the host allows it, and is started again when it dies.
+// do on the bus only what the host allows, and is restarted when it dies.
 //
 //	go run ./examples/plugin
 package main
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -30,10 +31,15 @@ type (
 // Password is what parts of the host tell each other. It is not for plugins.
 type Password struct{ Text string }
 
-var plugin = flag.String("plugin", "", "which plugin to be; none unless told: the host")
+var plugin = flag.String("plugin", "", "run as this plugin (default: run the host)")
 
 func main() {
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "plugin: %q: it takes no arguments\n", flag.Args())
+		os.Exit(2)
+	}
+	slog.SetLogLoggerLevel(slog.LevelError) // that a plugin has died, the host itself says
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	run := host

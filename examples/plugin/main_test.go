@@ -46,13 +46,16 @@ func TestProgram(t *testing.T) {
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	stdout, err := cmd.Output()
-	if string(stdout) != want || err != nil {
-		t.Errorf("%v, stdout\n%s", err, stdout)
+	if string(stdout) != want || stderr.Len() > 0 || err != nil {
+		t.Errorf("%v, %q, stdout\n%s", err, &stderr, stdout)
 	}
-	for line := range strings.Lines(stderr.String()) {
-		if !strings.Contains(line, "endpoint=clumsy") { // the log says that it has died
-			t.Errorf("stderr: %s", line)
-		}
+}
+
+func TestMisuse(t *testing.T) {
+	cmd := roletest.Command(t, "stray")
+	out, _ := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "stray") {
+		t.Errorf("%v, %q; want status 2 and a message about stray", cmd.ProcessState, out)
 	}
 }
 

@@ -1,5 +1,5 @@
-// State is a board that shows what services say of themselves. It comes late, and yet sees the
-// state of each: the bus keeps the latest, for as long as the service lives.
+// State is a board that shows the state of services. It subscribes late, and yet sees the latest
+// state of each: the bus keeps that for as long as the service lives.
 //
 //	go run ./examples/state [-transport pipe|unix|tcp|memory]
 package main

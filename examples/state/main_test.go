@@ -39,6 +39,19 @@ func TestBoard(t *testing.T) {
 	}
 }
 
+// Where there is no directory for a socket, the program says what to do.
+func TestNoDirectory(t *testing.T) {
+	if !slices.Contains(roletest.Transports(), "unix") {
+		t.Skip("there are no such sockets here")
+	}
+	cmd := roletest.Command(t, "-transport", "unix")
+	cmd.Env = append(cmd.Env, "TMPDIR=/nonexistent")
+	out, _ := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "set TMPDIR") {
+		t.Errorf("%v, %q; want status 1 and what to do", cmd.ProcessState, out)
+	}
+}
+
 func TestProgram(t *testing.T) {
 	for _, transport := range roletest.Transports() {
 		t.Run(transport, func(t *testing.T) {

@@ -1,5 +1,5 @@
 // Workers shares out work among processes: each number goes to one worker that has room, and is
-// answered with its factors. When too many wait, whoever asks is held back.
+// answered with its factors. When too many wait, the caller is held back.
 //
 //	go run ./examples/workers [-workers 3] [-jobs 60] [-transport pipe|unix|tcp|memory]
 package main
@@ -31,7 +31,7 @@ var (
 )
 
 // short lets about seven requests wait for a worker, so that it can be seen that asking waits then.
-// What a bus allows unless told, 32 MiB, is right for most programs.
+// The default, 32 MiB, is right for most programs.
 var short = lahja.Limits{Lag: 1 << 10}
 
 func main() { role.Main(parent, child) }

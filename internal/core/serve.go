@@ -73,7 +73,7 @@ func (p *peer) Ended(err error, lost int) {
 	if p.party == nil {
 		p.node.sessionEnded(p, err, lost)
 	} else if lost > 0 {
-		slog.Warn("lahja: the session of an endpoint is lost, and perhaps events for it",
+		slog.Warn("lahja: an endpoint's session was lost; events for it may be lost too",
 			"endpoint", p.party.Name, "events", lost, "error", err)
 	}
 	p.leave()

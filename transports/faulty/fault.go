@@ -8,7 +8,7 @@ import (
 // Direction is one of the two ways that bytes go, or both.
 type Direction uint8
 
-// The directions, as seen from the end that has the faults: the one that dials, for the most part.
+// The directions, as seen from the end that has the faults, which usually is the one that dials.
 const (
 	Out  Direction = 1 << iota // away from it: what it writes
 	In                         // towards it: what it reads
@@ -35,13 +35,12 @@ type Ending uint8
 
 // The endings.
 const (
-	// Reset is the end by an error, at both ends and at once. What was under way is lost. The
-	// other end gets it if the wrapped transport's connections are a [Resetter], as those of
-	// memory, tcp and pipe.Loopback are; of others it is a Hangup there.
+	// Reset ends the connection with an error, at both ends and at once. What was under way is
+	// lost. The other end gets the error if the wrapped transport's connections are a [Resetter],
+	// as those of memory, tcp and pipe.Loopback are; with others it sees a Hangup.
 	Reset Ending = iota
 
-	// Hangup is the end of a connection that was closed in the middle: what has passed arrives,
-	// followed by io.EOF.
+	// Hangup closes the connection in the middle: what has passed arrives, followed by io.EOF.
 	Hangup
 )
 
@@ -61,9 +60,9 @@ func (e Ending) String() string {
 // any number of times, and unblocks Read and Write.
 type Resetter interface{ Reset() error }
 
-// Fault is something that happens to a connection. The functions of this package make them. Where
-// one has a position, that is how many bytes have gone in its direction, since the connection was
-// made, when it happens; 0 is before anything.
+// Fault is something that happens to a connection. The functions of this package make faults. The
+// position of a fault is how many bytes have gone in its direction since the connection was made
+// when it happens; at 0 it happens before any byte.
 type Fault struct {
 	kind   kind
 	dir    Direction
@@ -87,14 +86,14 @@ const (
 	splits
 )
 
-// CutAt breaks the connection, both directions of it, when so many bytes have gone in d. They, and
-// no more, reach the other side, or with [Reset] at most they.
+// CutAt breaks both directions of the connection when at bytes have gone in d. Exactly these bytes
+// reach the other side; with [Reset] at most these.
 func CutAt(d Direction, at int64, how Ending) Fault {
 	check("CutAt", d, at)
 	return Fault{kind: cuts, dir: d, at: at, ending: how}
 }
 
-// StallAt stops the direction for a time; if that is 0, until [Transport.Resume]. Nothing is lost.
+// StallAt stops the direction for a time; if long is 0, until [Transport.Resume]. Nothing is lost.
 func StallAt(d Direction, at int64, long time.Duration) Fault {
 	check("StallAt", d, at)
 	return Fault{kind: stalls, dir: d, at: at, time: long}
@@ -106,7 +105,7 @@ func SwallowAt(d Direction, at int64) Fault {
 	return Fault{kind: swallows, dir: d, at: at}
 }
 
-// FlipAt changes the byte at a position, of which the first is 0: the bits of mask are inverted.
+// FlipAt inverts the bits of mask in the byte at a position; the first byte is at 0.
 func FlipAt(d Direction, at int64, mask byte) Fault {
 	check("FlipAt", d, at)
 	return Fault{kind: flips, dir: d, at: at, mask: mask}
@@ -118,14 +117,14 @@ func FlipRate(d Direction, rate float64) Fault {
 	return Fault{kind: flipsAtRandom, dir: d, rate: rate}
 }
 
-// Delay holds each piece up for a random time of at most longest. Order is kept, and a piece waits
-// until the one before it has gone, so that it limits how much goes as well.
+// Delay holds up each piece for a random time of at most longest. Order is kept, and a piece waits
+// until the one before it has gone, so Delay also limits the throughput.
 func Delay(d Direction, longest time.Duration) Fault {
 	check("Delay", d, 0)
 	return Fault{kind: delays, dir: d, time: longest}
 }
 
-// Split lets at most size bytes go at once: with 1 everything arrives byte by byte.
+// Split lets at most size bytes pass at once: with 1 everything arrives byte by byte.
 func Split(d Direction, size int) Fault {
 	check("Split", d, int64(size)-1)
 	return Fault{kind: splits, dir: d, size: size}

@@ -1,8 +1,8 @@
-// Package faulty makes any transport break, so that a program's tests can show what it does then.
+// Package faulty makes any transport break, to test what a program does then.
 //
 //	wire := faulty.New(memory.New(), seed, func(n int, random *rand.Rand) []faulty.Fault {
 //		if n > 3 {
-//			return nil // from the fourth connection on all is well
+//			return nil // no faults from the fourth connection on
 //		}
 //		return []faulty.Fault{faulty.CutAt(faulty.Out, random.Int64N(32<<10), faulty.Reset)}
 //	})
@@ -18,7 +18,7 @@
 //
 // Connections get their faults at the end that dials: both directions pass there. Listen returns
 // the Listener of the wrapped transport as it is, so one Transport serves both ends, and each
-// connection has its faults once. Where only the accepting end is in reach, [Transport.Listener]
+// connection has its faults once. Where only the accepting end can be reached, [Transport.Listener]
 // and [Transport.Conn] put them there. [Out] always is the direction away from the end that has
 // the faults.
 //

@@ -18,8 +18,8 @@ import (
 const drainTime = 2 * time.Second
 
 // Child is a process that [Spawn] has started, and its endpoint on the bus. It holds goroutines and
-// files until the process has ended; nothing but [Child.Stop] sees to that. When the bus closes or
-// this process dies, the child's endpoint ends, and what the child then does is its own affair. All
+// files until the process has ended; call [Child.Stop] to end it. When the bus closes or this
+// process dies, the child's endpoint ends, and what the child then does is up to the child. All
 // methods may be called concurrently.
 type Child struct {
 	cmd     *exec.Cmd

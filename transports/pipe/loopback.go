@@ -15,7 +15,7 @@ import (
 
 // Loopback returns a new place that is reached only through the Transport returned. Both ends of a
 // connection are in this process, and between them are real OS pipes: it is for tests of programs
-// that use pipes in earnest, and costs four descriptors a connection. Dial fails while nobody
+// that use pipes in production, and costs four descriptors a connection. Dial fails while nobody
 // listens, with an error that matches [syscall.ECONNREFUSED], and Listen while a Listener is open,
 // with one that matches [syscall.EADDRINUSE].
 func Loopback() lahja.Transport { return &loopback{} }

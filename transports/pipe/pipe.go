@@ -51,7 +51,7 @@ func As(name string) Option {
 }
 
 // Patience sets how long [Child.Stop] waits for the child to exit: leave after its connection was
-// ended, then term after SIGTERM. Both are 2 s unless told; what is not positive skips the wait.
+// ended, then term after SIGTERM. Both are 2 s by default; 0 or less skips the wait.
 func Patience(leave, term time.Duration) Option {
 	return func(o *options) { o.leave, o.term = leave, term }
 }

@@ -3,9 +3,9 @@
 //	l, err := tcp.New("127.0.0.1:4500").Listen(ctx)
 //	go bus.ServeListener(ctx, l)
 //
-// Between machines it is to be used with [TLS]. Without, what it carries is neither encrypted nor
-// authenticated; therefore a Listener on an address that other machines can reach refuses to start
-// then, unless it is told to by [Insecure].
+// Between machines, use it with [TLS]. Without TLS what it carries is neither encrypted nor
+// authenticated; so without TLS Listen refuses an address that other machines can reach, unless
+// [Insecure] is given.
 //
 //	server := tls.Config{
 //		Certificates: []tls.Certificate{own},

@@ -12,18 +12,18 @@ import (
 // TLS encrypts the connections and says who is at their other end. config is copied; nil means
 // tls.Config{}, which suffices to dial a bus whose certificate the system trusts.
 //
-// To listen, config needs a certificate. With ClientAuth set to tls.RequireAndVerifyClientCert only
-// those come in who have a certificate that ClientCAs signed; with less, anyone who reaches the
-// address does. The certificate that the other end has proved to own is in its Identity: one that
-// crypto/tls has verified, or that a VerifyPeerCertificate or VerifyConnection of config accepted
-// (of the one that GetConfigForClient has chosen, if it has).
+// To listen, config needs a certificate. With ClientAuth set to tls.RequireAndVerifyClientCert, only
+// clients with a certificate signed by ClientCAs can connect; with any other value everyone who
+// reaches the address can. The certificate that the other end has proved to own is in its Identity,
+// if crypto/tls has verified it, or if VerifyPeerCertificate or VerifyConnection of config (or of
+// the config that GetConfigForClient has chosen) has accepted it.
 //
 // To dial, ServerName is the host of the address unless config has one; Certificates is what this
-// end shows to a bus that asks. MinVersion is TLS 1.3 unless config says otherwise.
+// end shows to a bus that asks for one. MinVersion is TLS 1.3 unless config says otherwise.
 //
 // The handshake takes place in the background as soon as a connection is made: a peer that is
-// silent holds up neither Dial nor Accept. Read, Write and Identity wait for it, and Read and Write
-// fail with the reason if it fails; it does when it has not succeeded within ten seconds.
+// silent holds up neither Dial nor Accept. Read, Write and Identity wait for it. If it fails, which
+// it also does after ten seconds, Read and Write fail with the reason.
 func TLS(config *tls.Config) Option {
 	if config == nil {
 		config = &tls.Config{}

@@ -29,7 +29,7 @@ import (
 // bus of its parent, and returns when it has done its work or the bus has closed.
 type Child func(ctx context.Context, name string, t lahja.Transport) error
 
-// Misuse is an error of the one who called the program. It ends with status 2.
+// Misuse is a mistake of the one who called the program, which then ends with status 2.
 type Misuse string
 
 func (m Misuse) Error() string { return string(m) }
@@ -54,9 +54,20 @@ const (
 // patience is how long a child may take to end after its connection has.
 const patience = 2 * time.Second
 
-// Main is the program: it calls parent, or in a process that Run has started child, and returns if
-// that worked. The context of parent ends with Ctrl-C or SIGTERM, which is no failure.
+// Main is the program: it calls parent or, in a process that Run has started, child, and returns if
+// that worked. The context of parent ends with Ctrl-C or SIGTERM, which is no failure. The program
+// takes no arguments but flags.
 func Main(parent func(context.Context) error, child Child) {
+	MainWithArguments(func(ctx context.Context) error {
+		if flag.NArg() > 0 {
+			return Misuse(fmt.Sprintf("%q: it takes no arguments but flags", flag.Args()))
+		}
+		return parent(ctx)
+	}, child)
+}
+
+// MainWithArguments is Main for a program that takes arguments, which parent checks.
+func MainWithArguments(parent func(context.Context) error, child Child) {
 	flag.Parse()
 	var err error
 	if name, isChild := os.LookupEnv(nameVariable); isChild {
@@ -145,7 +156,8 @@ func Run(ctx context.Context, bus *lahja.Bus, name string, child Child) error {
 	case "unix":
 		dir, err := os.MkdirTemp("", "lahja")
 		if err != nil {
-			return err
+			return fmt.Errorf("no directory for a socket in %s: %w; set TMPDIR to one that exists",
+				os.TempDir(), err)
 		}
 		defer os.RemoveAll(dir)
 		return serve(ctx, bus, unix.New(filepath.Join(dir, "bus.sock")), startAgain(name))
