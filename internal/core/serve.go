@@ -215,13 +215,13 @@ func (n *Node) terms(p *peer) *wire.Welcome {
 	w := &wire.Welcome{
 		Version: wire.Version, Name: p.party.Name, Incarnation: n.incarnation,
 		MaxFrame: uint64(n.config().MaxFrame), Lag: uint64(n.config().Lag),
-		Stall: uint64(n.config().Stall / time.Millisecond),
+		Stall:     uint64(n.config().Stall / time.Millisecond),
+		Heartbeat: uint64(n.config().Heartbeat / time.Millisecond),
 	}
 	if p.grants != nil {
 		w.Permissions = p.grants.encoded
 	}
 	if p.session != nil {
-		w.Heartbeat = uint64(n.config().Heartbeat / time.Millisecond)
 		w.ResumeWindow = uint64(n.config().Resume / time.Millisecond)
 	}
 	return w
@@ -297,9 +297,10 @@ func (n *Node) tryJoin(hello *wire.Hello, caller Caller, allowed *grants) (*peer
 	}
 	opt := session.Options{
 		MaxFrame: n.config().MaxFrame, Limit: n.backlogLimit(), Answers: n.config().Answers,
+		Heartbeat: n.config().Heartbeat,
 	}
 	if n.config().Resume > 0 && slices.Contains(hello.Features, resumable) {
-		opt.Window, opt.Heartbeat = n.config().Resume, n.config().Heartbeat
+		opt.Window = n.config().Resume
 	}
 	p := n.newPeer(party, opt)
 	p.caller, p.grants = caller, allowed
