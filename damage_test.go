@@ -37,7 +37,12 @@ func (s *damages) tenWays() (masks []byte) {
 	for bit := range 8 {
 		masks = append(masks, 1<<bit)
 	}
-	return append(masks, 0xff, byte(1+s.random.IntN(255)))
+	masks = append(masks, 0xff)
+	for {
+		if other := byte(1 + s.random.IntN(255)); !slices.Contains(masks, other) {
+			return append(masks, other)
+		}
+	}
 }
 
 // change has sessions of which a byte of a connection is changed, in ten ways each.
@@ -108,6 +113,9 @@ func (s *damages) report() {
 func TestEveryByteChanged(t *testing.T) {
 	out, in := recitalSize(t, damageRounds)
 	t.Logf("a session of %d bytes out and %d in", out, in)
+	if out+in < 32<<10 {
+		t.Errorf("that is less than 32 KiB")
+	}
 	s := newDamages(t)
 	s.change(out, every(1, 499), faulty.Out, 1)
 	s.change(in, every(1, 499), faulty.In, 1)

@@ -47,8 +47,9 @@ func TestFaultEverySecond(t *testing.T) {
 		t.Logf("%v with %d faults (%v; %d connections were made, %d cut, %d bytes were flipped): %+v",
 			time.Since(d.begun).Round(time.Second), d.faults, d.kinds, wires.Connections, wires.Cut,
 			wires.Flipped, d.totals)
-		t.Logf("held at first %+v, at last %+v", before, after)
-		if after.heap > before.heap+1 || after.goroutines > before.goroutines {
+		t.Logf("held at first %+v, at last %+v; %.1f MiB amid faults", before, after, d.amid)
+		if after.heap > before.heap+1 || after.goroutines > before.goroutines ||
+			d.amid > before.heap+2 {
 			t.Errorf("it grows from %+v to %+v", before, after)
 		}
 	})
@@ -61,6 +62,7 @@ type day struct {
 	faults int
 	kinds  [4]int // cut, stall, black hole, refusal
 	begun  time.Time
+	amid   float64 // MiB: the largest heap while something was broken
 }
 
 // calmHolds is what is held at a calm.
@@ -153,6 +155,9 @@ func (d *day) harm() {
 		wire.Cut(how)
 	}
 	time.Sleep(long)
+	if d.faults%60 == 0 {
+		d.amid = max(d.amid, heap())
+	}
 	if kind > 0 {
 		wire.Refuse(false)
 		wire.Resume()

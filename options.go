@@ -45,9 +45,10 @@ type Limits struct {
 	// with its connection, as it does where the transport cannot be dialled again; otherwise the
 	// endpoint dials for as long as it lives.
 	Resume time.Duration
-	// Heartbeat is how often such an endpoint and the bus give each other a sign of life; 5 s by
-	// default. When nothing is heard for twice as long, the connection is given up: the endpoint
-	// dials, and the bus begins to count the time of Resume. A negative value means never.
+	// Heartbeat is how often an endpoint in another process and the bus give each other a sign of
+	// life; 5 s by default. One that gives none for twice as long is named in the log. Where the
+	// session can be resumed, its connection is given up: the endpoint dials, and the bus begins to
+	// count the time of Resume. A negative value means never.
 	Heartbeat time.Duration
 	// Handshake is how long an endpoint may take to attach; 3 s by default. It may send 4 KiB
 	// meanwhile.

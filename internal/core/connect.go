@@ -115,9 +115,11 @@ func (n *Node) newSession(w *wire.Welcome) (*peer, error) {
 	cfg.RetainedType = int64(min(w.RetainedType, maxStated))
 	cfg.Retained = int64(min(w.Retained, maxStated))
 	n.cfg.Store(cfg.withDefaults())
-	opt := session.Options{MaxFrame: cfg.MaxFrame, Limit: n.backlogLimit(), Dials: true}
+	opt := session.Options{
+		MaxFrame: cfg.MaxFrame, Limit: n.backlogLimit(), Heartbeat: millis(w.Heartbeat), Dials: true,
+	}
 	if len(w.Session) > 0 && n.line.redials {
-		opt.Window, opt.Heartbeat = millis(w.ResumeWindow), millis(w.Heartbeat)
+		opt.Window = millis(w.ResumeWindow)
 	}
 	p := n.newPeer(nil, opt)
 	p.session, p.token, p.grants = w.Session, w.Token, allowed

@@ -216,6 +216,7 @@ func (n *Node) terms(p *peer) *wire.Welcome {
 		Version: wire.Version, Name: p.party.Name, Incarnation: n.incarnation,
 		MaxFrame: uint64(n.config().MaxFrame), Lag: uint64(n.config().Lag),
 		Stall:        uint64(n.config().Stall / time.Millisecond),
+		Heartbeat:    uint64(n.config().Heartbeat / time.Millisecond),
 		RetainedKeys: unless(n.config().RetainedKeys, retainedKeys),
 		RetainedType: unless(n.config().RetainedType, retainedType),
 		Retained:     unless(n.config().Retained, retained),
@@ -224,7 +225,6 @@ func (n *Node) terms(p *peer) *wire.Welcome {
 		w.Permissions = p.grants.encoded
 	}
 	if p.session != nil {
-		w.Heartbeat = uint64(n.config().Heartbeat / time.Millisecond)
 		w.ResumeWindow = uint64(n.config().Resume / time.Millisecond)
 	}
 	return w
@@ -308,9 +308,10 @@ func (n *Node) tryJoin(hello *wire.Hello, caller Caller, allowed *grants) (*peer
 	}
 	opt := session.Options{
 		MaxFrame: n.config().MaxFrame, Limit: n.backlogLimit(), Answers: n.config().Answers,
+		Heartbeat: n.config().Heartbeat,
 	}
 	if n.config().Resume > 0 && slices.Contains(hello.Features, resumable) {
-		opt.Window, opt.Heartbeat = n.config().Resume, n.config().Heartbeat
+		opt.Window = n.config().Resume
 	}
 	p := n.newPeer(party, opt)
 	p.caller, p.grants = caller, allowed

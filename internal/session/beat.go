@@ -19,18 +19,21 @@ func (c *carrier) quiet() time.Duration {
 // look is the timer's function: it gives the peer a sign of life where nothing else was written for
 // a heartbeat, and looks whether the peer gives any.
 //
-// The connection of a silent peer is given up, by the accepting side as well: where bytes get lost
-// in one direction alone, the dialling side may hear enough not to look for another. A peer that
-// has only been stopped finds the end of the connection when it goes on, and resumes.
+// The connection of a silent peer is given up if another can take its place, by the accepting side
+// as well: where bytes get lost in one direction alone, the dialling side may hear enough not to
+// look for another. A peer that has only been stopped finds the end of the connection when it goes
+// on, and resumes. Any other connection is left as it is: its peer may go on.
 func (c *carrier) look() {
 	if c.examine() {
 		c.link.handler.Silent(c.quiet())
-		c.close(ErrSilent)
+		if c.link.opt.Window > 0 {
+			c.close(ErrSilent)
+		}
 		c.looks.Done()
 	}
 }
 
-// examine reports whether the peer has fallen silent, in which case looks is to be told.
+// examine reports whether the peer has just fallen silent, in which case looks is to be told.
 func (c *carrier) examine() (fallen bool) {
 	l := c.link
 	l.mu.Lock()
@@ -42,14 +45,16 @@ func (c *carrier) examine() (fallen bool) {
 	next := c.speakLocked(now)
 	if !l.heardBye {
 		listen := c.listenLocked(now)
-		if listen <= 0 {
-			c.looks.Add(1)
-			return true
+		fallen = listen == 0 && !c.silent
+		if c.silent = listen == 0; !c.silent {
+			next = min(next, listen)
 		}
-		next = min(next, listen)
 	}
-	c.beat.Reset(next)
-	return false
+	if fallen {
+		c.looks.Add(1)
+	}
+	c.beat.Reset(next) // when the connection is given up it finds that out
+	return fallen
 }
 
 // speakLocked gives a sign of life when one is due, and returns when the next may be. It does so

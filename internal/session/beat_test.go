@@ -98,6 +98,25 @@ func unasked(t *testing.T, said [][]byte) {
 	}
 }
 
+// Where a connection cannot be made again, silence is told, and nothing else: it may end.
+func TestHeartbeatWithoutWindow(t *testing.T) {
+	opt := beating
+	opt.Window = 0
+	coupled(t, opt, func(t *testing.T, c *couple) {
+		for n := range 3 {
+			time.Sleep(time.Hour)
+			c.x.in.reads(0)
+			time.Sleep(time.Hour)
+			c.x.in.reads(roomy)
+			c.b.say("on")
+			synctest.Wait()
+			if got := c.a.words(); len(got) != 1 || c.a.silences != n+1 || c.b.silences != 0 {
+				t.Errorf("arrived: %q; %d and %d silences", got, c.a.silences, c.b.silences)
+			}
+		}
+	})
+}
+
 // The accepting side gives up the connection of one who stays silent, and the session when its
 // window is over.
 func TestHeartbeatPatience(t *testing.T) {

@@ -35,10 +35,15 @@ type carrier struct {
 	beat  *time.Timer    // nil: silence means nothing
 	looks sync.WaitGroup // of the timer's function, where it does more than to look
 
+	// self is how beat's function finds the carrier, and nothing once that has ended: the runtime
+	// keeps a timer that was stopped for a while, and must not keep all of this with it.
+	self *atomic.Pointer[carrier]
+
 	// Guarded by link.mu.
 	err    error // why it has ended, or is about to; the first one
 	closed bool
 	asked  time.Duration // since began: when the peer was asked last for a sign of life
+	silent bool          // it has given none
 }
 
 // Start says where a connection goes on.
@@ -97,7 +102,7 @@ func (l *Link) CanResume(received uint64) bool { return l.out.has(received) }
 // that has ended too, see [Link.Over].
 func (l *Link) Carry(conn io.ReadWriteCloser, s Start) error {
 	c := &carrier{
-		link: l, conn: conn, began: time.Now(),
+		link: l, conn: conn, began: time.Now(), self: new(atomic.Pointer[carrier]),
 		mute: make(chan struct{}), down: make(chan struct{}), done: make(chan struct{}),
 	}
 	if err := l.attach(c, s); err != nil {
@@ -127,7 +132,13 @@ func (l *Link) attach(c *carrier, s Start) error {
 		l.lapse.Stop()
 	}
 	if l.opt.Heartbeat > 0 {
-		c.beat = time.AfterFunc(l.opt.Heartbeat, c.look)
+		self := c.self
+		c.self.Store(c)
+		c.beat = time.AfterFunc(l.opt.Heartbeat, func() {
+			if c := self.Load(); c != nil {
+				c.look()
+			}
+		})
 	}
 	return nil
 }
@@ -137,6 +148,7 @@ func (l *Link) detach(c *carrier) error {
 	l.mu.Lock()
 	if c.beat != nil {
 		c.beat.Stop()
+		c.self.Store(nil)
 	}
 	l.conn = nil
 	if l.opt.Window == 0 {
