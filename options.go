@@ -163,7 +163,7 @@ func NoWait() BroadcastOption {
 
 // Retain has the event kept as the latest of its type from this endpoint, for subscriptions
 // WithRetained that come later. It is forgotten when the endpoint ends or [Forget] is called. It
-// cannot be combined with To, Except and Internal.
+// cannot be combined with To, Except and Internal, nor given with a request.
 func Retain() BroadcastOption { return RetainKey("") }
 
 // RetainKey is Retain with a key of at most 255 bytes: the latest of each key is kept. An endpoint

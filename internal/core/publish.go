@@ -27,8 +27,12 @@ func (b *Broadcast) Plain() bool {
 		!b.Internal && !b.RequireSubscriber && !b.NoWait && !b.Retain
 }
 
-func (b *Broadcast) check() error {
+// check fails when the options of an event, or of a request, cannot be.
+func (b *Broadcast) check(request bool) error {
 	switch {
+	case b.Retain && request:
+		return fault.Errorf(fault.Denied,
+			"a request cannot be retained: who comes later could not answer it")
 	case b.Internal && b.Filter.HasTo:
 		return fault.Errorf(fault.Denied,
 			"Internal and To contradict each other: an internal event reaches only its own endpoint")
@@ -86,7 +90,7 @@ func (o *Outlet) Begin(
 	if b.Plain() {
 		return p.connect(ctx)
 	}
-	if err := b.check(); err != nil {
+	if err := b.check(call != nil); err != nil {
 		return err
 	}
 	p.Filter, p.retain, p.Key = b.Filter, b.Retain, b.Key
