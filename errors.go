@@ -37,7 +37,8 @@ const (
 	// ErrDenied: it is not allowed, or cannot be: an impossible name, options that contradict
 	// each other.
 	ErrDenied = fault.Denied
-	// ErrTooLarge: an event or a response has more bytes than the limit.
+	// ErrTooLarge: an event, with the names that it is for, a response, or a subscription with those
+	// in its From has more bytes than the limit.
 	ErrTooLarge = fault.TooLarge
 	// ErrProtocol: the other side sent what cannot be understood.
 	ErrProtocol = fault.Protocol

@@ -142,7 +142,10 @@ func namesAnother(names []string, self string) bool {
 func (p *Publication) require(ctx context.Context) error {
 	count := p.Route.recipients(&p.Delivery, nil)
 	if count == 0 && p.uplink != nil {
-		var err error
+		err := p.CheckSize(0) // the question has the same names
+		if err != nil {
+			return err
+		}
 		if count, err = p.outlet.Endpoint.ask(ctx, p.Topic.Name, &p.Filter); err != nil {
 			return err
 		}
