@@ -181,7 +181,8 @@ func (p *Publication) Goes(size func() int64) bool {
 }
 
 // Hand calls push, which hands the event over, or fails and has then done nothing. One that is to
-// be retained is kept as well; that fails when the endpoint has too much retained.
+// be retained is kept as well; that fails when the endpoint has too much retained, or has ended: what
+// it retained may be forgotten already, and nothing is to come after that.
 func (p *Publication) Hand(body func() Body, push func() error) error {
 	if !p.retain {
 		return p.hand(body, push)
@@ -189,6 +190,9 @@ func (p *Publication) Hand(body func() Body, push func() error) error {
 	k := &p.Topic.kept
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err := p.outlet.Endpoint.Err(); err != nil {
+		return err
+	}
 	if err := k.fitsLocked(&p.Delivery, p.Flight.Size); err != nil {
 		return err
 	}
