@@ -40,7 +40,8 @@ const (
 	// ErrDenied, "lahja: denied": not permitted, or impossible: an invalid name, or options that
 	// contradict each other.
 	ErrDenied = fault.Denied
-	// ErrTooLarge, "lahja: too large": an event or a response is larger than the limit.
+	// ErrTooLarge, "lahja: too large": an event with the names that it is for, a response, or a
+	// subscription with the names in its From has more bytes than the limit.
 	ErrTooLarge = fault.TooLarge
 	// ErrProtocol, "lahja: protocol error": the other side sent something that cannot be understood.
 	ErrProtocol = fault.Protocol

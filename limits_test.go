@@ -66,6 +66,29 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// Names that fill a frame are refused to who gives them, and do no harm to the endpoint.
+func TestNamesThatFillAFrame(t *testing.T) {
+	elsewhere(t, func(t *testing.T, v *venue) {
+		s := newStage(t, v, [2]bool{}, lahja.Limits{Frame: 8 << 10})
+		a, own := s.connect("a"), s.own("own")
+		var names []string
+		for i := range 200 {
+			names = append(names, fmt.Sprintf("%0100d", i))
+		}
+		_, err := lahja.WaitFor[item](s.ctx, a, lahja.From(names...))
+		s.wantErr(err, lahja.ErrTooLarge)
+		for _, opts := range [][]lahja.BroadcastOption{
+			{lahja.To(names...)}, {lahja.To(names...), lahja.RequireSubscriber()},
+			{lahja.Except(names...), lahja.RequireSubscriber()},
+		} {
+			s.wantErr(lahja.Broadcast(s.ctx, a, item{1}, opts...), lahja.ErrTooLarge)
+		}
+		items := lahja.Stream[item](s.ctx, own)
+		say(s, a, item{2}, lahja.To(append(names[:20], "own")...), lahja.RequireSubscriber())
+		hear(s, items, item{2})
+	})
+}
+
 // Of the connections that say nothing no more than so many are there: the oldest has to go. An
 // honest endpoint attaches at any time.
 func TestHandshakesAreLimited(t *testing.T) {

@@ -180,7 +180,7 @@ func NoWait() BroadcastOption {
 
 // Retain makes the bus keep the event as the latest of its type from this endpoint, for
 // subscriptions WithRetained that come later. It is forgotten when the endpoint ends or [Forget] is
-// called. Retain cannot be combined with To, Except or Internal.
+// called. Retain cannot be combined with To, Except or Internal, nor given with a request.
 func Retain() BroadcastOption { return RetainKey("") }
 
 // RetainKey is Retain with a key of at most 255 bytes: the latest of each key is kept. An endpoint

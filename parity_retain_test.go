@@ -313,6 +313,11 @@ func (s *stage) retainRefused() {
 			s.Errorf("%s: %v", name, err)
 		}
 	}
+	answerWith(s, b, double)
+	_, err := request(s, a, 1, lahja.Retain())
+	s.wantErr(err, lahja.ErrDenied)
+	got := gathered(s, a, 1, lahja.RetainKey("k"))
+	s.wantErr(got[""].err, lahja.ErrDenied)
 	say(s, a, item{1}, lahja.RetainKey(strings.Repeat("k", 255)))
 	hear(s, items, item{1})
 }

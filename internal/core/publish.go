@@ -27,8 +27,12 @@ func (b *Broadcast) Plain() bool {
 		!b.Internal && !b.RequireSubscriber && !b.NoWait && !b.Retain
 }
 
-func (b *Broadcast) check() error {
+// check fails when the options of an event, or of a request, cannot be.
+func (b *Broadcast) check(request bool) error {
 	switch {
+	case b.Retain && request:
+		return fault.Errorf(fault.Denied,
+			"a request cannot be retained: who comes later could not answer it")
 	case b.Internal && b.Filter.HasTo:
 		return fault.Errorf(fault.Denied,
 			"Internal and To contradict each other: an internal event reaches only its own endpoint")
@@ -86,7 +90,7 @@ func (o *Outlet) Begin(
 	if b.Plain() {
 		return p.connect(ctx)
 	}
-	if err := b.check(); err != nil {
+	if err := b.check(call != nil); err != nil {
 		return err
 	}
 	p.Filter, p.retain, p.Key = b.Filter, b.Retain, b.Key
@@ -138,7 +142,10 @@ func namesAnother(names []string, self string) bool {
 func (p *Publication) require(ctx context.Context) error {
 	count := p.Route.recipients(&p.Delivery, nil)
 	if count == 0 && p.uplink != nil {
-		var err error
+		err := p.CheckSize(0) // the question has the same names
+		if err != nil {
+			return err
+		}
 		if count, err = p.outlet.Endpoint.ask(ctx, p.Topic.Name, &p.Filter); err != nil {
 			return err
 		}
@@ -174,7 +181,8 @@ func (p *Publication) Goes(size func() int64) bool {
 }
 
 // Hand calls push, which hands the event over, or fails and has then done nothing. One that is to
-// be retained is kept as well; that fails when the endpoint has too much retained.
+// be retained is kept as well; that fails when the endpoint has too much retained, or has ended: what
+// it retained may be forgotten already, and nothing is to come after that.
 func (p *Publication) Hand(body func() Body, push func() error) error {
 	if !p.retain {
 		return p.hand(body, push)
@@ -182,6 +190,9 @@ func (p *Publication) Hand(body func() Body, push func() error) error {
 	k := &p.Topic.kept
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err := p.outlet.Endpoint.Err(); err != nil {
+		return err
+	}
 	if err := k.fitsLocked(&p.Delivery, p.Flight.Size); err != nil {
 		return err
 	}

@@ -77,13 +77,11 @@ func (p *peer) subscribe(ctx context.Context, s *Sub) error {
 	return cmp.Or(err, refusal)
 }
 
-// announce announces s to the bus.
+// announce announces s to the bus. One with so many names in From that its frame would be too long
+// is refused as by the bus, which may be a new one that allows less.
 func (p *peer) announce(s *Sub) *ack {
 	a := &ack{s, make(chan error, 1)}
 	s.mute.Store(p.grants.of(s.Spec.Event)&handling == 0)
-	p.mu.Lock()
-	p.acks[s.ID] = a
-	p.mu.Unlock()
 	m := wire.Subscribe{
 		ID: s.ID, Event: s.Spec.Event, From: s.Spec.From, Observe: s.Spec.Observe,
 		Response: s.Spec.Response, Group: s.Spec.Group, DropOldest: s.Spec.Lossy,
@@ -92,10 +90,25 @@ func (p *peer) announce(s *Sub) *ack {
 	if s.Spec.Group != "" {
 		m.Room = uint64(s.Spec.ahead())
 	}
-	p.link.Send(func(dst []byte) []byte {
-		return wire.AppendControl(dst, wire.TypeSubscribe, m)
-	})
+	frame := wire.AppendControl(nil, wire.TypeSubscribe, m)
+	if err := p.node.checkSize("a subscription to", s.Spec.Event, len(frame)); err != nil {
+		a.settle(err)
+		return a
+	}
+	p.mu.Lock()
+	p.acks[s.ID] = a
+	p.mu.Unlock()
+	p.link.Send(func(dst []byte) []byte { return append(dst, frame...) })
 	return a
+}
+
+// settle says whether the subscription counts in the session. It ends if it has in another one: a
+// new session does not want what the last one did.
+func (a *ack) settle(err error) {
+	if a.sub.announced.Swap(err == nil) && err != nil {
+		a.sub.end(err, false)
+	}
+	a.answer <- err
 }
 
 // wait waits for an answer of the bus, the end of ctx, that of the endpoint or of the session.
@@ -139,10 +152,7 @@ func (p *peer) subscriptionAnswered(body []byte) error {
 	if m.Code != "" {
 		err = fault.Errorf(fault.Code(m.Code), "the bus refuses the subscription: %s", m.Message)
 	}
-	if a.sub.announced.Swap(err == nil) && err != nil {
-		a.sub.end(err, false) // a new session does not want what the last one did
-	}
-	a.answer <- err
+	a.settle(err)
 	return nil
 }
 
