@@ -14,7 +14,7 @@ CHECKS ?= 10000
 FUZZTIME ?= 1m
 FUZZ ?= .
 # The tests that have a long form.
-SOAK = Lossless|Bounded|Stalled|Isolated|BothPush|Stopped|HundredEnd|ExitLoses|Scale|Cycles|CutsUnderLoad|EveryByte|FaultEvery|GapIsTold|Killed|CrashedStarts|BusProcess|Hosts|Mob|WrongCredentials|SpeaksForAnother|OutOfDescriptors|PropertyPermissions|BadInputs|BadFrames
+SOAK = NoSelfDeadlock|Lossless|Bounded|Stalled|Isolated|BothPush|Stopped|HundredEnd|ExitLoses|Scale|Cycles|CutsUnderLoad|EveryByte|FaultEvery|GapIsTold|Killed|CrashedStarts|BusProcess|Hosts|Mob|WrongCredentials|SpeaksForAnother|OutOfDescriptors|PropertyPermissions|BadInputs|BadFrames
 # The packages whose tests know rapid's flags.
 RAPID = $(sort $(dir $(shell grep -rl --include='*_test.go' pgregory.net/rapid .)))
 

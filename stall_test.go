@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log"
 	"log/slog"
 	"strings"
@@ -214,4 +215,58 @@ func TestIdleSubscriptionIsNotEnded(t *testing.T) {
 			}
 		}
 	}, lahja.Limits{Lag: 64 << 10})
+}
+
+// The clock does not run for a member of a group that has others to turn to. It does for one that has
+// none, where the bus sees it.
+func TestStalledMember(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t, &venues[0], [2]bool{true, true}, lahja.Limits{Lag: 1})
+			log := captureLog(s)
+			ended := make(chan error, 1)
+			lahja.Stream[load](s.ctx, s.own("stalled"), lahja.Group("all"),
+				lahja.OnEnd(func(err error) { ended <- err }))
+			if !alone {
+				lahja.Stream[load](s.ctx, s.own("another"), lahja.Group("all"))
+			}
+			ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
+			defer cancel()
+			pub := s.own("pub")
+			var err error
+			for range 10 {
+				if err = lahja.Broadcast(ctx, pub, load{Data: make([]byte, 100)}); err != nil {
+					break
+				}
+			}
+			if alone {
+				s.must(err)
+				s.wantErr(take(s, ended), lahja.ErrStalled)
+			} else {
+				s.wantErr(err, context.DeadlineExceeded)
+			}
+			if told := strings.Contains(log.String(), "takes nothing"); told != alone {
+				s.Errorf("alone: %v, told: %v", alone, told)
+			}
+		})
+	}
+}
+
+// Bounded memory: publishers that come and go do not fill a group whose member takes nothing.
+func TestGroupIsBounded(t *testing.T) {
+	s := newStage(t, &venues[0], [2]bool{true, true}, lahja.Limits{Lag: 64 << 10, Frame: 8 << 10})
+	captureLog(s)
+	ended := make(chan error, 1)
+	lahja.Stream[load](s.ctx, s.own("stalled"), lahja.Group("all"),
+		lahja.OnEnd(func(err error) { ended <- err }))
+	for n := range 10_000 {
+		pub := s.own(fmt.Sprint("pub", n))
+		say(s, pub, load{Data: make([]byte, 1000)})
+		s.must(pub.Close())
+		if len(ended) > 0 {
+			s.wantErr(<-ended, lahja.ErrStalled)
+			return
+		}
+	}
+	s.Error("so many were accepted")
 }

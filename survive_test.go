@@ -159,7 +159,7 @@ func (c *crossing) toldOnce(log records, endpoint string, atEndpoint, atBus int6
 	}
 	for message, want := range map[string]int64{
 		"lahja: the session with the bus is lost, and perhaps events":          atEndpoint,
-		"lahja: the session of an endpoint is lost, and perhaps events for it": atBus,
+		"lahja: an endpoint's session was lost; events for it may be lost too": atBus,
 	} {
 		if got := told[message]; !slices.Equal(got, []int64{want}) {
 			c.Errorf("%q is logged with %d events, where %d is due", message, got, want)

@@ -119,10 +119,13 @@ func (ep *Endpoint) Outlet(event string) (*Outlet, error) {
 
 // Close ends the endpoint; what was accepted is handed over first, for a second at most. When it
 // returns none of the endpoint's goroutines is left but those inside a user's function.
-func (ep *Endpoint) Close() error {
+func (ep *Endpoint) Close() error { return ep.closeBy(context.Background()) }
+
+// closeBy is Close, which hands nothing over any more when ctx has ended.
+func (ep *Endpoint) closeBy(ctx context.Context) error {
 	if ep.begin(fault.Errorf(fault.Closed, "endpoint %q was closed", ep.name)) {
 		ep.release(false)
-		ep.handOver()
+		ep.handOver(ctx)
 		close(ep.handed)
 	}
 	<-ep.handed
@@ -188,12 +191,12 @@ func (ep *Endpoint) release(rest bool) {
 }
 
 // handOver gives the bus a second to take what was accepted.
-func (ep *Endpoint) handOver() {
+func (ep *Endpoint) handOver(ctx context.Context) {
 	l := ep.node.line
 	if l == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
+	ctx, cancel := context.WithTimeout(ctx, goodbyeTime)
 	defer cancel()
 	for _, p := range []*peer{l.current.Load(), l.coming.Load()} {
 		if p != nil {
@@ -234,7 +237,7 @@ func (ep *Endpoint) Shutdown(ctx context.Context) error {
 		s.end(fault.Errorf(fault.Closed, "endpoint %q is shutting down", ep.name), true)
 	}
 	err := ep.drain(ctx, ended)
-	ep.Close()
+	ep.closeBy(ctx)
 	return err
 }
 

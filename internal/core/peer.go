@@ -63,11 +63,12 @@ func (n *Node) newPeer(party *router.Party, opt session.Options) *peer {
 	return p
 }
 
-// backlogLimit is how many bytes may wait in one place, whatever the windows say: twice the lag,
-// and in any case some of the largest events.
+// backlogLimit is how many bytes may wait in one place, whatever the windows say: twice the lag or
+// 8 MiB more than it, whichever is less, and in any case some of the largest events.
 func (n *Node) backlogLimit() int64 {
+	const beyond = 8 << 20
 	cfg := n.config()
-	return max(2*cfg.Lag, 4*int64(cfg.MaxFrame))
+	return max(min(2*cfg.Lag, cfg.Lag+beyond), 4*int64(cfg.MaxFrame))
 }
 
 // await waits until the link has ended; at the end of ctx it cuts it, and says what the other side

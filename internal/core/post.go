@@ -7,6 +7,7 @@ import (
 
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/router"
+	"github.com/lahja-go/lahja/internal/session"
 	"github.com/lahja-go/lahja/internal/window"
 	"github.com/lahja-go/lahja/internal/wire"
 )
@@ -142,6 +143,12 @@ func (p *post) join(m *member) {
 	p.members = append(p.members, m)
 }
 
+func (p *post) isAlone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.members) == 1
+}
+
 // expel removes a member. It is called together with its removal from the Node's table, so that
 // one that is seen to be gone is given nothing; leave deals with what waits.
 func (p *post) expel(m *member) {
@@ -184,10 +191,18 @@ func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) 
 		return
 	}
 	var dropped []*parcel
-	if p.drop > 0 {
+	switch limit := d.Topic.node.backlogLimit(); {
+	case p.drop > 0:
 		c.Flight = nil // it never holds its publisher up
 		dropped = p.makeRoomLocked(size)
-	} else if c.Flight != nil {
+	case p.group != "" && p.size > 0 && p.size+size > limit:
+		members := slices.Clone(p.members)
+		p.mu.Unlock()
+		for _, m := range members {
+			m.overflow()
+		}
+		return
+	case c.Flight != nil:
 		c.Flight.Hold()
 	}
 	if c.Call != nil && counting {
@@ -200,6 +215,16 @@ func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) 
 		old.giveUp()
 	}
 	p.serve()
+}
+
+// overflow ends a member because more waits for it and its like than the windows allow: each of
+// many publishers that come and go may have had one event accepted.
+func (m *member) overflow() {
+	if m.own != nil {
+		m.own.Overflow()
+		return
+	}
+	m.peer.link.Kill(session.ErrOverflow)
 }
 
 // makeRoomLocked drops the oldest events if as many wait as may, or with one of that size more
@@ -353,6 +378,7 @@ func (p *post) takeBack(c *parcel) {
 	wanted, _ := p.wantsLocked(&again.Delivery)
 	if wanted {
 		p.waiting = slices.Insert(p.waiting, 0, again)
+		p.size += again.size
 	}
 	p.mu.Unlock()
 	if !wanted {

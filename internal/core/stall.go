@@ -227,13 +227,23 @@ func (p *peer) heldBy(body []byte) error {
 	return nil
 }
 
+// alone reports whether publishers have nobody else to turn to. Only the bus knows of a group's other
+// members: one elsewhere counts as having some.
+func (s *Sub) alone() bool {
+	if s.Spec.Group == "" {
+		return true
+	}
+	m, known := s.entry.Ref.(*member)
+	return known && m.post.isAlone()
+}
+
 // watchStall looks at s while publishers wait, or with none when that is over. A member of a group
 // holds one event at a time, which is not what a publisher waits for as long as there are others.
 func (s *Sub) watchStall(now time.Time, publishers []string) {
 	limit := s.Endpoint.node.config().Stall
 	taken := s.Box.Sent()
 	s.mu.Lock()
-	honest := len(publishers) == 0 || s.Box.Lag() == 0 || s.busy.Load() > 0 || s.Spec.Group != ""
+	honest := len(publishers) == 0 || s.Box.Lag() == 0 || s.busy.Load() > 0 || !s.alone()
 	if honest || s.stall.since.IsZero() || taken != s.stall.taken {
 		s.stall = stall{taken: taken}
 		if !honest {

@@ -50,7 +50,7 @@ type watched struct {
 
 func watch(opt Options[event], closing bool) *watched {
 	w := &watched{
-		stale: map[int]bool{}, account: window.NewPool(1 << 20).Open(), tells: closing,
+		stale: map[int]bool{}, account: window.NewPool(1<<20, 0).Open(), tells: closing,
 	}
 	opt.Events = &Events[event]{
 		Missed: func(e *event) *uint64 { return &e.missed },

@@ -30,13 +30,17 @@ type Pool struct {
 	active   atomic.Int64 // accounts with something outstanding
 	waiting  atomic.Int64 // reasons for Release to take the lock; changed under mu
 
+	largest int64 // for an event of which a publisher elsewhere is to have room; 0: of any size
+
 	mu       sync.Mutex // guards what follows
 	accounts map[*Account]struct{}
 }
 
-// NewPool returns a Pool that shares limit bytes.
-func NewPool(limit int64) *Pool {
-	p := &Pool{accounts: map[*Account]struct{}{}}
+// NewPool returns a Pool that shares limit bytes. A publisher elsewhere with something outstanding
+// is granted room for an event of the largest size, as far as its share allows: with less it could
+// have to wait for room that there is.
+func NewPool(limit, largest int64) *Pool {
+	p := &Pool{largest: largest, accounts: map[*Account]struct{}{}}
 	p.limit.Store(limit)
 	return p
 }
@@ -185,7 +189,9 @@ func (a *Account) Arrived(size int64) bool {
 	p.mu.Lock()
 	honest := a.used.Load() == 0 || a.used.Load()+size <= a.most
 	a.addRemoteLocked(size)
-	if a.closed == nil && !a.starved && a.used.Load()*2 >= a.grant && a.grant < p.share() {
+	used := a.used.Load()
+	short := used*2 >= a.grant || used+p.largest > a.grant // who cannot send cannot say so
+	if a.closed == nil && !a.starved && short && a.grant < p.share() {
 		a.starved = true
 		p.waiting.Add(1)
 	}
@@ -445,7 +451,7 @@ func (p *Pool) serveLocked() (out notices) {
 // its share and what is free.
 func (a *Account) nextGrantLocked() int64 {
 	p := a.pool
-	want := min(max(2*a.grant, step), p.share())
+	want := min(max(2*a.grant, step, a.used.Load()+p.largest), p.share())
 	return min(want, a.reserveLocked()+p.limit.Load()-p.reserved.Load())
 }
 

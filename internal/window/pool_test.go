@@ -52,7 +52,7 @@ func TestPropertyLimit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rapid.SyncTest(t, func(t *rapid.T) {
 			m := machine{limit: rapid.Int64Range(0, 100).Draw(t, "limit")}
-			m.pool = NewPool(m.limit)
+			m.pool = NewPool(m.limit, 0)
 			for range rapid.IntRange(1, 4).Draw(t, "publishers") {
 				m.publishers = append(m.publishers, &publisher{account: m.pool.Open()})
 			}
@@ -258,7 +258,7 @@ func TestPropertyConcurrent(t *testing.T) {
 			publishers := rapid.IntRange(1, 3).Draw(t, "publishers")
 			callers := rapid.IntRange(1, 3).Draw(t, "callers")
 			sizes := rapid.SliceOfN(rapid.Int64Range(1, largest), 1, 30).Draw(t, "sizes")
-			pool := NewPool(limit)
+			pool := NewPool(limit, 0)
 			var outstanding atomic.Int64
 			var calls sync.WaitGroup
 			call := func(a *Account, size int64, try bool) {
@@ -332,7 +332,7 @@ type simulation struct {
 func TestPropertyRemote(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := &simulation{limit: rapid.SampledFrom([]int64{10, 100, 100, 3 * step}).Draw(t, "limit")}
-		s.pool = NewPool(s.limit)
+		s.pool = NewPool(s.limit, 0)
 		s.local = s.pool.Open()
 		for range rapid.IntRange(1, 3).Draw(t, "publishers") {
 			r := &remote{}
@@ -548,7 +548,7 @@ func (s *simulation) finish(t *rapid.T) {
 // What a publisher has admitted before it learns of a smaller grant may arrive after it has
 // acknowledged that.
 func TestShrunkGrant(t *testing.T) {
-	s := &simulation{limit: 100, pool: NewPool(100)}
+	s := &simulation{limit: 100, pool: NewPool(100, 0)}
 	s.local = s.pool.Open()
 	for range 2 {
 		r := &remote{}
@@ -582,7 +582,7 @@ func TestPropertyFairness(t *testing.T) {
 		rapid.SyncTest(t, func(t *rapid.T) {
 			publishers := rapid.IntRange(2, 4).Draw(t, "publishers")
 			callers := rapid.SliceOfN(rapid.IntRange(1, 8), publishers, publishers).Draw(t, "callers")
-			pool := NewPool(1000)
+			pool := NewPool(1000, 0)
 			admitted := make([]atomic.Int64, publishers)
 			ctx, cancel := context.WithCancel(context.Background())
 			var calls sync.WaitGroup
@@ -616,7 +616,7 @@ func TestPropertyFairness(t *testing.T) {
 
 // A Flight settles when its last holder lets go of it, and not before.
 func TestFlight(t *testing.T) {
-	p := NewPool(10)
+	p := NewPool(10, 0)
 	a := p.Open()
 	a.add(7)
 	f := NewFlight(a, 7, 3, a.Prompt())
@@ -639,7 +639,7 @@ func TestPrompt(t *testing.T) {
 		want        bool
 	}{{100, 0, false}, {100, 49, false}, {100, 50, true}, {0, 0, true}, {4 * step, 3 * step, false}} {
 		t.Run(fmt.Sprintf("%d of %d", c.used, c.limit), func(t *testing.T) {
-			a := NewPool(c.limit).Open()
+			a := NewPool(c.limit, 0).Open()
 			a.add(c.used)
 			if got := a.Prompt(); got != c.want {
 				t.Errorf("got %v", got)
@@ -651,7 +651,7 @@ func TestPrompt(t *testing.T) {
 // Drained waits for the last event, ends with its ctx, and any number may wait.
 func TestDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := NewPool(10).Open()
+		a := NewPool(10, 0).Open()
 		a.add(5)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
