@@ -272,6 +272,8 @@ func dear[T any](t *testing.T, data []byte) {
 		t.Errorf("%T: %d bytes took %d bytes, and %d is the most", *v, len(data), took, limit)
 	}
 	runtime.KeepAlive(v)
+	t.Logf("%T: %d bytes took %.1f times as much memory", *v, len(data),
+		float64(took)/float64(len(data)))
 }
 
 // TestTypeConfusion puts every kind of item where each field of a struct is expected.
@@ -347,8 +349,8 @@ func TestArbitraryDecodeProperty(t *testing.T) { decodeTarget(t).Check(t) }
 // The target of this package, with its part of very many executions.
 func TestFuzzAtLength(t *testing.T) { fuzzing.AtLength(t, decodeTarget(t)) }
 
-// roughly is about how many bytes f allocates. Unlike allocated it does not stop the world, and does
-// not see what is small; what others allocate meanwhile counts.
+// roughly is about how many bytes f allocates. Unlike allocated it does not stop the world, and
+// does not see what is small; what others allocate meanwhile counts.
 func roughly(f func()) uint64 {
 	before := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	after := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
@@ -358,8 +360,8 @@ func roughly(f func()) uint64 {
 	return after[0].Value.Uint64() - before[0].Value.Uint64()
 }
 
-// decodesAny requires that what decodes can be sent on and arrives as it is, and that decoding takes
-// no more memory than it may: the least of some tries counts.
+// decodesAny requires that what decodes can be sent on and arrives as it is, and that decoding
+// takes no more memory than it may: the least of some tries counts.
 func decodesAny[T any](t rapid.TB, data []byte) {
 	typ := typeOf[T](t)
 	var v *T

@@ -400,5 +400,5 @@ func trees(depth int) *rapid.Generator[Tree] {
 	})
 }
 
-func TestRoundTrip(t *testing.T) { rapid.Check(t, richValues) }
+func TestRoundTrip(t *testing.T)         { rapid.Check(t, richValues) }
 func FuzzRoundTripProperty(f *testing.F) { f.Fuzz(rapid.MakeFuzz(richValues)) }

@@ -1,5 +1,5 @@
-// Package fuzzing is for tests. A target that is fuzzed by the go command, with an eye on which code
-// it reaches, also runs here, in this process and without that: fewer discoveries for each
+// Package fuzzing is for tests. A target that is fuzzed by the go command, with an eye on which
+// code it reaches, also runs here, in this process and without that: fewer discoveries for each
 // execution, and hundreds of times as many executions.
 package fuzzing
 
