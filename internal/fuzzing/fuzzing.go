@@ -25,7 +25,7 @@ type Target struct {
 	Name  string // of its Fuzz function
 	Part  int    // how many of a thousand executions, of all targets there are, it gets
 	Seeds [][]byte
-	Run   func(t rapid.TB, data []byte) // concurrently, too; it must not keep or change data
+	Run   func(t rapid.TB, data []byte) // concurrently; it must not change data, and fails by Fatal
 }
 
 // Fuzz is the body of the target's Fuzz function.
@@ -116,7 +116,7 @@ func (g Target) work(t *testing.T, m *mutator, executions int) {
 	for range executions {
 		data = m.next()
 		if g.Run(t, data); t.Failed() {
-			return
+			break // by another worker
 		}
 	}
 	finished = true

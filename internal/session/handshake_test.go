@@ -307,7 +307,8 @@ func TestHandshakeCannotWrite(t *testing.T) {
 }
 
 // heardFirst reads any bytes as what the other side says first, by the first of them as a bus or as
-// an endpoint. What is understood is understood again when it is said again.
+// an endpoint. What is understood is understood again when it is said again, but for an empty list,
+// which is left out.
 func heardFirst(t rapid.TB, data []byte) {
 	if len(data) == 0 {
 		return
@@ -320,7 +321,7 @@ func heardFirst(t rapid.TB, data []byte) {
 			return
 		}
 		again, err := ReadHello(says(first(wire.AppendControl(nil, wire.TypeHello, h))))
-		if err != nil || !reflect.DeepEqual(h, again) {
+		if err != nil || !bytes.Equal(wire.Encode(h), wire.Encode(again)) {
 			t.Fatalf("%+v is said again as %+v: %v", h, again, err)
 		}
 		return
@@ -333,7 +334,7 @@ func heardFirst(t rapid.TB, data []byte) {
 		return
 	}
 	again, err := Greet(says(first(wire.AppendControl(nil, wire.TypeWelcome, w))), hello())
-	if err != nil || !reflect.DeepEqual(w, again) {
+	if err != nil || !bytes.Equal(wire.Encode(w), wire.Encode(again)) {
 		t.Fatalf("%+v is said again as %+v: %v", w, again, err)
 	}
 }
