@@ -59,8 +59,11 @@ func TestControlRefuses(t *testing.T) {
 		{"nine levels", "a1 18 63" + strings.Repeat("81", 8) + "00"},
 		{"a million levels", "a1 18 63" + strings.Repeat("81", 1e6) + "00"},
 		{"too many elements", "a1 18 63 99 4001" + strings.Repeat("00", codec.ControlElements+1)},
-		{"too many pairs", "a1 18 63 b9 0401" + strings.Repeat("0000", codec.ControlPairs+1)},
+		{"too many pairs", "a1 18 63 b8 21" + strings.Repeat("0000", codec.ControlPairs+1)},
 		{"bytes for text", "a1 01 41 61"},
+		{"a number in a list of text", "a1 02 82 60 01"},
+		{"an array where bytes are due", "a1 04 81 01"},
+		{"an array for a key", "a1 80 01"},
 		{"an array of more than there can be", "9b 0000 42fa 42fa 42fa 42"},
 	} {
 		const want = "lahja: cannot decode a control message: "

@@ -8,11 +8,15 @@ import (
 	"math/big"
 	"reflect"
 	"runtime"
+	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lahja-go/lahja/internal/codec"
+	"github.com/lahja-go/lahja/internal/fuzzing"
 )
 
 // Large takes a kilobyte of memory, and one byte on the wire.
@@ -268,6 +272,8 @@ func dear[T any](t *testing.T, data []byte) {
 		t.Errorf("%T: %d bytes took %d bytes, and %d is the most", *v, len(data), took, limit)
 	}
 	runtime.KeepAlive(v)
+	t.Logf("%T: %d bytes took %.1f times as much memory", *v, len(data),
+		float64(took)/float64(len(data)))
 }
 
 // TestTypeConfusion puts every kind of item where each field of a struct is expected.
@@ -313,31 +319,60 @@ func TestTypeConfusion(t *testing.T) {
 	}
 }
 
-// FuzzDecode gives arbitrary bytes to several types.
-func FuzzDecode(f *testing.F) {
-	f.Add(encode(f, Rich{Names: map[string]string{"k": "v"}, Points: []Point{{1, 2}}}))
-	f.Add(encode(f, Tree{Children: []*Tree{{Value: 1}}, ByName: map[string]Tree{"t": {}}}))
-	f.Add(encode(f, []Large{{}, {}}))
-	f.Add(join(head(4, 300), repeat("f6", 300)))
-	f.Add(claims(64))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		fuzzDecode[Rich](t, data)
-		fuzzDecode[Tree](t, data)
-		fuzzDecode[Compact](t, data)
-		fuzzDecode[[]Large](t, data)
-		fuzzDecode[map[string]*Large](t, data)
-		fuzzDecode[[]Raw](t, data)
-		fuzzDecode[Explosive](t, data)
-	})
+// decodeTarget gives arbitrary bytes to several types.
+func decodeTarget(tb testing.TB) fuzzing.Target {
+	return fuzzing.Target{
+		Name: "FuzzDecode", Part: 20,
+		Seeds: [][]byte{
+			encode(tb, Rich{Names: map[string]string{"k": "v"}, Points: []Point{{1, 2}}}),
+			encode(tb, Tree{Children: []*Tree{{Value: 1}}, ByName: map[string]Tree{"t": {}}}),
+			encode(tb, []Large{{}, {}}),
+			join(head(4, 300), repeat("f6", 300)),
+			claims(64),
+		},
+		Run: func(t rapid.TB, data []byte) {
+			decodesAny[Rich](t, data)
+			decodesAny[Tree](t, data)
+			decodesAny[Compact](t, data)
+			decodesAny[[]Large](t, data)
+			decodesAny[map[string]*Large](t, data)
+			decodesAny[[]Raw](t, data)
+			decodesAny[Explosive](t, data)
+		},
+	}
 }
 
-// fuzzDecode requires that what decodes can be sent on and arrives as it is.
-func fuzzDecode[T any](t *testing.T, data []byte) {
+func FuzzDecode(f *testing.F) { decodeTarget(f).Fuzz(f) }
+
+func TestArbitraryDecodeProperty(t *testing.T) { decodeTarget(t).Check(t) }
+
+// The target of this package, with its part of very many executions.
+func TestFuzzAtLength(t *testing.T) { fuzzing.AtLength(t, decodeTarget(t)) }
+
+// roughly is about how many bytes f allocates. Unlike allocated it does not stop the world, and
+// does not see what is small; what others allocate meanwhile counts.
+func roughly(f func()) uint64 {
+	before := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	after := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(before)
+	f()
+	metrics.Read(after)
+	return after[0].Value.Uint64() - before[0].Value.Uint64()
+}
+
+// decodesAny requires that what decodes can be sent on and arrives as it is, and that decoding
+// takes no more memory than it may: the least of some tries counts.
+func decodesAny[T any](t rapid.TB, data []byte) {
 	typ := typeOf[T](t)
-	v := new(T)
+	var v *T
 	var err error
-	took := allocated(func() { err = typ.Decode(data, v) })
-	if limit := uint64(1<<20 + 2048*len(data)); took > min(limit, 2*codec.MaxMemory) {
+	limit := uint64(min(1<<20+2048*len(data), codec.MaxMemory))
+	took := limit + 1
+	for tries := 0; tries < 5 && took > limit; tries++ {
+		v = new(T)
+		took = roughly(func() { err = typ.Decode(data, v) })
+	}
+	if took > limit {
 		t.Fatalf("%T: %d bytes took %d", *v, len(data), took)
 	}
 	if err != nil {

@@ -24,7 +24,7 @@ const (
 const (
 	ControlNesting  = 8
 	ControlElements = 16 << 10 // the endpoints of a large bus, in one list
-	ControlPairs    = 1 << 10
+	ControlPairs    = 32       // 15 are the most; an unknown key takes 120 bytes
 )
 
 var (

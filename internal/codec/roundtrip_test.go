@@ -14,8 +14,7 @@ import (
 )
 
 // typeOf is the Type of T, which need not have a name.
-func typeOf[T any](tb testing.TB) *codec.Type {
-	tb.Helper()
+func typeOf[T any](tb rapid.TB) *codec.Type {
 	typ, err := codec.Response(reflect.TypeFor[T]())
 	if err != nil {
 		tb.Fatal(err)
@@ -401,5 +400,5 @@ func trees(depth int) *rapid.Generator[Tree] {
 	})
 }
 
-func TestRoundTrip(t *testing.T) { rapid.Check(t, richValues) }
-func FuzzRoundTrip(f *testing.F) { f.Fuzz(rapid.MakeFuzz(richValues)) }
+func TestRoundTrip(t *testing.T)         { rapid.Check(t, richValues) }
+func FuzzRoundTripProperty(f *testing.F) { f.Fuzz(rapid.MakeFuzz(richValues)) }

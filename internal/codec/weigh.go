@@ -156,7 +156,6 @@ func (w *scale) hold(n int64) error {
 // item weighs the next data item, which is decoded to a value of shape s. A nil shape is for what
 // is skipped, or is left to a method of the type.
 func (w *scale) item(s *shape) error {
-	const null = 0xf6
 	for s != nil && s.class == pointer && w.data[w.off] != null {
 		if err := w.hold(alloc(1, s.elem.size())); err != nil {
 			return err
@@ -280,6 +279,9 @@ const (
 	majorArray
 	majorMap
 	majorTag
+	majorSimple
+
+	null = 0xf6
 
 	tagBignum         = 2
 	tagNegativeBignum = 3

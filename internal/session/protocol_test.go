@@ -5,12 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lahja-go/lahja/internal/fault"
+	"github.com/lahja-go/lahja/internal/fuzzing"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -261,22 +267,59 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// FuzzLink hears any bytes, once as they are and once as the body of a record, and ends.
-func FuzzLink(f *testing.F) {
-	f.Add(record(0, word("x")(nil), goodbye("why")))
-	f.Add(word("x")(wire.AppendUvarints(nil, wire.TypeTaken, 0, 1)))
-	f.Add(append(wire.AppendUvarints(nil, wire.TypePing), goodbye("")...))
+// recording is what one side says in a session, as TestRecording has it.
+const recording = "testdata/conversation"
+
+// The recording has what is said today. It is written anew when the file is not there.
+func TestRecording(t *testing.T) {
+	said := conversation(t)
+	kept, err := os.ReadFile(recording)
+	if errors.Is(err, fs.ErrNotExist) {
+		kept, err = said, os.WriteFile(recording, said, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, _ := listen(kept)
+	want, _, _ := listen(said)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("in a session %+v is said, and in %s %+v", want, recording, got)
+	}
+}
+
+// linkTarget hears any bytes, once as they are and once as the body of a record, and ends.
+func linkTarget(tb rapid.TB) fuzzing.Target {
+	said, err := os.ReadFile(recording)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	seeds := [][]byte{
+		said, said[wire.HeaderSize:],
+		record(0, word("x")(nil), goodbye("why")),
+		word("x")(wire.AppendUvarints(nil, wire.TypeTaken, 0, 1)),
+		append(wire.AppendUvarints(nil, wire.TypePing), goodbye("")...),
+	}
 	for _, c := range mistakes {
 		if len(c.sent) < 1000 {
-			f.Add(c.sent)
-			f.Add(c.sent[min(len(c.sent), wire.HeaderSize):])
+			seeds = append(seeds, c.sent, c.sent[min(len(c.sent), wire.HeaderSize):])
 		}
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, data := range [][]byte{data, record(0, data), append(record(0, data), data...)} {
-			if _, _, err := listen(data); err == nil {
-				t.Fatal("it ended in order")
-			}
+	return fuzzing.Target{Name: "FuzzLink", Part: 8, Seeds: seeds, Run: heardAny}
+}
+
+func heardAny(t rapid.TB, data []byte) {
+	for _, data := range [][]byte{data, record(0, data), append(record(0, data), data...)} {
+		if _, _, err := listen(data); err == nil {
+			t.Fatal("it ended in order")
 		}
-	})
+	}
+}
+
+func FuzzLink(f *testing.F) { linkTarget(f).Fuzz(f) }
+
+func TestArbitraryLinkProperty(t *testing.T) { linkTarget(t).Check(t) }
+
+// The targets of this package, each with its part of very many executions.
+func TestFuzzAtLength(t *testing.T) {
+	fuzzing.AtLength(t, handshakeTarget(), linkTarget(t))
 }

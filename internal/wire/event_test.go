@@ -1,14 +1,15 @@
 package wire_test
 
 import (
+	"encoding/binary"
 	"errors"
-	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"github.com/lahja-go/lahja/internal/fuzzing"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -213,20 +214,33 @@ func TestTakenStops(t *testing.T) {
 	}
 }
 
-// FuzzTaken reads any bytes as a report.
-func FuzzTaken(f *testing.F) {
-	f.Add([]byte("\x05\x05\x00\x05"), uint16(10))
-	f.Add([]byte("\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), uint16(math.MaxUint16))
-	f.Fuzz(func(t *testing.T, body []byte, limit uint16) {
-		count := 0
-		wire.ParseTaken(body, uint64(limit), func(slot uint64) error {
-			if count++; slot >= uint64(limit) {
-				t.Fatalf("slot %d, below %d", slot, limit)
-			}
-			if count > int(limit) { // a receiver finds one that comes twice
-				return errors.New("twice")
-			}
-			return nil
-		})
+// takenTarget reads any bytes as a report of slots below a limit, which the first two say.
+func takenTarget() fuzzing.Target {
+	return fuzzing.Target{
+		Name: "FuzzTaken", Part: 190, Run: takenOfAny,
+		Seeds: [][]byte{
+			[]byte("\x00\x0a\x05\x05\x00\x05"),
+			[]byte("\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+		},
+	}
+}
+
+func takenOfAny(t rapid.TB, data []byte) {
+	if len(data) < 2 {
+		return
+	}
+	limit, count := int(binary.BigEndian.Uint16(data)), 0
+	wire.ParseTaken(data[2:], uint64(limit), func(slot uint64) error {
+		if count++; slot >= uint64(limit) {
+			t.Fatalf("slot %d, below %d", slot, limit)
+		}
+		if count > limit { // a receiver finds one that comes twice
+			return errors.New("twice")
+		}
+		return nil
 	})
 }
+
+func FuzzTaken(f *testing.F) { takenTarget().Fuzz(f) }
+
+func TestArbitraryTakenProperty(t *testing.T) { takenTarget().Check(t) }

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/lahja-go/lahja/internal/fuzzing"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -187,12 +188,22 @@ func FuzzFramesProperty(f *testing.F) {
 	f.Fuzz(rapid.MakeFuzz(framesProperty))
 }
 
-// FuzzFrames reads any bytes as frames.
-func FuzzFrames(f *testing.F) {
-	f.Add([]byte("\x02\x00\x00\x00\x00\x03abcdef"))
-	f.Add([]byte("\x02\x01\x00\x00\x00\x06\x02xyabc\xc0\x00\x00\x00\x00\x00"))
-	f.Fuzz(func(t *testing.T, data []byte) { frames(t, data, 1<<12) })
+// framesTarget reads any bytes as frames.
+func framesTarget() fuzzing.Target {
+	seeds := [][]byte{
+		[]byte("\x02\x00\x00\x00\x00\x03abcdef"),
+		[]byte("\x02\x01\x00\x00\x00\x06\x02xyabc\xc0\x00\x00\x00\x00\x00"),
+	}
+	for _, record := range recorded() {
+		seeds = append(seeds, record[wire.HeaderSize:])
+	}
+	return fuzzing.Target{Name: "FuzzFrames", Part: 260, Seeds: seeds,
+		Run: func(t rapid.TB, data []byte) { frames(t, data, 1<<12) }}
 }
+
+func FuzzFrames(f *testing.F) { framesTarget().Fuzz(f) }
+
+func TestArbitraryFramesProperty(t *testing.T) { framesTarget().Check(t) }
 
 // A body of integers is exactly those: not one less, and nothing behind them.
 func uvarintsProperty(t *rapid.T) {

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/lahja-go/lahja/internal/fuzzing"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -325,33 +326,38 @@ func addSeeds(f *testing.F) {
 	}
 }
 
-// FuzzBody reads any bytes as the body of each kind of frame; the first of them says of which, to
+// bodyTarget reads any bytes as the body of each kind of frame; the first of them says of which, to
 // have it found that a change of the others matters.
-func FuzzBody(f *testing.F) {
+func bodyTarget(tb rapid.TB) fuzzing.Target {
+	plain := byte(len(messages))
+	seeds := [][]byte{{plain, 1, 2, 3}, {plain + 1, 0, 3, 9, 1}}
 	for i := range messages {
 		for seed := range 4 {
-			body := bodyOf(f, &messages[i], messages[i].generate.Example(seed))
-			f.Add(append([]byte{byte(i)}, body...))
+			body := bodyOf(tb, &messages[i], messages[i].generate.Example(seed))
+			seeds = append(seeds, append([]byte{byte(i)}, body...))
 		}
 	}
-	plain := byte(len(messages))
-	f.Add([]byte{plain, 1, 2, 3})
-	f.Add([]byte{plain + 1, 0, 3, 9, 1})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) == 0 {
-			return
-		}
-		kind, body := int(data[0])%(len(messages)+2), data[1:]
-		switch kind {
-		case len(messages):
-			understoodNumbers(t, body)
-		case len(messages) + 1:
-			understoodSlots(t, body)
-		default:
-			understood(t, &messages[kind], body)
-		}
-	})
+	return fuzzing.Target{Name: "FuzzBody", Part: 260, Seeds: seeds, Run: anyBody}
 }
+
+func anyBody(t rapid.TB, data []byte) {
+	if len(data) == 0 {
+		return
+	}
+	kind, body := int(data[0])%(len(messages)+2), data[1:]
+	switch kind {
+	case len(messages):
+		understoodNumbers(t, body)
+	case len(messages) + 1:
+		understoodSlots(t, body)
+	default:
+		understood(t, &messages[kind], body)
+	}
+}
+
+func FuzzBody(f *testing.F) { bodyTarget(f).Fuzz(f) }
+
+func TestArbitraryBodyProperty(t *testing.T) { bodyTarget(t).Check(t) }
 
 // understoodNumbers reads any bytes as the numbers of a Window, a Confirm and the like.
 func understoodNumbers(tb rapid.TB, body []byte) {

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"hash/crc32"
 	"math"
@@ -9,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/lahja-go/lahja/internal/fuzzing"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -113,25 +115,69 @@ func FuzzRecordProperty(f *testing.F) {
 	f.Fuzz(rapid.MakeFuzz(recordProperty))
 }
 
-// FuzzRecord reads any bytes as records, and what is in those as frames.
-func FuzzRecord(f *testing.F) {
-	f.Add(recordOf(wire.AppendUvarints(nil, wire.TypePing), 0))
-	f.Add(append(recordOf([]byte{1}, 1), recordOf(make([]byte, 300), 2)...))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		const limit = 1 << 12
-		for {
-			h, body, err := open(data, limit)
-			if err != nil {
-				return
-			}
-			if h.Length < 1 || h.Length > limit || h.Length != len(body) {
-				t.Fatalf("%+v for %d bytes", h, len(body))
-			}
-			if again := recordOf(body, h.First); !bytes.Equal(again, data[:len(again)]) {
-				t.Fatalf("read from % x\nwritten % x", data[:len(again)], again)
-			}
-			frames(t, body, limit)
-			data = data[wire.HeaderSize+h.Length:]
+// recordTarget reads any bytes as records, and what is in those as frames; and again with the
+// checksums made right, without which hardly a change gets further.
+func recordTarget() fuzzing.Target {
+	seeds := [][]byte{
+		recordOf(wire.AppendUvarints(nil, wire.TypePing), 0),
+		append(recordOf([]byte{1}, 1), recordOf(make([]byte, 300), 2)...),
+		bytes.Join(recorded(), nil),
+	}
+	return fuzzing.Target{Name: "FuzzRecord", Part: 220, Seeds: append(seeds, recorded()...),
+		Run: func(t rapid.TB, data []byte) {
+			records(t, data)
+			records(t, summed(data))
+		}}
+}
+
+// records takes data apart and requires that it is what the records, put together again, are.
+func records(t rapid.TB, data []byte) {
+	const limit = 1 << 12
+	for {
+		h, body, err := open(data, limit)
+		if err != nil {
+			return
 		}
-	})
+		if h.Length < 1 || h.Length > limit || h.Length != len(body) {
+			t.Fatalf("%+v for %d bytes", h, len(body))
+		}
+		if again := recordOf(body, h.First); !bytes.Equal(again, data[:len(again)]) {
+			t.Fatalf("read from % x\nwritten % x", data[:len(again)], again)
+		}
+		frames(t, body, limit)
+		data = data[wire.HeaderSize+h.Length:]
+	}
+}
+
+// summed is data with the checksums made right of each record that is whole.
+func summed(data []byte) []byte {
+	data = bytes.Clone(data)
+	for rest := data; len(rest) > wire.HeaderSize; {
+		length := uint64(binary.BigEndian.Uint32(rest))
+		body := rest[wire.HeaderSize:]
+		if length > uint64(len(body)) {
+			break
+		}
+		wire.PutHeader(rest, body[:length], binary.BigEndian.Uint64(rest[4:]))
+		rest = body[length:]
+	}
+	return data
+}
+
+// recorded are the records of a session.
+func recorded() (records [][]byte) {
+	for _, s := range worked() {
+		record, _ := bytes.CutPrefix(s.bytes, []byte(wire.Preface))
+		records = append(records, record)
+	}
+	return records
+}
+
+func FuzzRecord(f *testing.F) { recordTarget().Fuzz(f) }
+
+func TestArbitraryRecordsProperty(t *testing.T) { recordTarget().Check(t) }
+
+// The targets of this package, each with its part of very many executions.
+func TestFuzzAtLength(t *testing.T) {
+	fuzzing.AtLength(t, framesTarget(), recordTarget(), bodyTarget(t), takenTarget())
 }
