@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"testing/synctest"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/transports/memory"
 )
 
 func TestParityGather(t *testing.T) {
@@ -136,6 +138,35 @@ func (s *stage) gatherFailures() {
 	if !errors.As(got["b"].err, &remote) || remote.Endpoint != "b" || remote.Code != errNotFound {
 		s.Errorf("b's error is %#v", got["b"].err)
 	}
+}
+
+// A request that is dropped while it waits for an endpoint elsewhere is told with its name.
+func TestGatherNamesWhoHasDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := lahja.NewBus()
+		defer bus.Close()
+		place := &gated{memory.New(), make(chan struct{}, 1)}
+		l, err := place.Listen(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		go bus.ServeListener(t.Context(), l)
+		s := &stage{TB: t, ctx: t.Context(), bus: bus, place: place}
+		a, b := s.own("a"), s.connect("b")
+		_ = lahja.Stream[question](s.ctx, b, lahja.DropOldest(), lahja.Buffer(1))
+		place.gate <- struct{}{} // b does not say any more what it has taken
+		for range 1000 {         // more than may be on their way to it
+			say(s, a, question{1})
+		}
+		told := gathering(s, s.ctx, a)
+		synctest.Wait()
+		say(s, a, question{2})
+		if line := take(s, told); line != "b gone" {
+			t.Errorf("%q is told", line)
+		}
+		takeEnd(s, told)
+		<-place.gate
+	})
 }
 
 // gathering runs a Gather beside the test and passes on what it tells; the channel closes with the
