@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"testing/synctest"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/transports/memory"
 )
 
 func TestParityGather(t *testing.T) {
 	everywhereInPairs(t, []behaviour{
 		{"Gather gets one answer of each endpoint", (*stage).gatherOneEach},
+		{"Gather gets the answer of one that is asked in several ways", (*stage).gatherSeveralWays},
 		{"Gather tells each failure with the name of its endpoint", (*stage).gatherFailures},
 		{"Gather ends when the last one has answered, not before", (*stage).gatherWaitsForLast},
 		{"Gather ends when the last one has gone", (*stage).gatherWithoutLast},
@@ -73,6 +76,33 @@ func (s *stage) gatherOneEach() {
 	}
 }
 
+func (s *stage) gatherSeveralWays() {
+	a, b := s.pair()
+	ways := [][]lahja.SubscribeOption{
+		nil, {lahja.Group("g")}, {lahja.DropOldest()}, {lahja.WithRetained()},
+	}
+	for i, silent := range ways {
+		for j, answers := range ways {
+			if i == 1 && j == 1 {
+				continue // of one group only one is asked
+			}
+			mute, err := lahja.Subscribe(s.ctx, b, func(context.Context, lahja.Event[question]) {},
+				append(silent, lahja.Take(1))...)
+			s.must(err)
+			sub := answerWith(s, b, func(_ context.Context, n int) (answer, error) {
+				<-mute.Done()
+				_, err := b.Peers(s.ctx) // asks the bus, which knows by then that the other is silent
+				return answer{n}, err
+			}, answers...)
+			if got := gathered(s, a, 5); len(got) != 1 || got["b"] != (outcome{n: 5}) {
+				s.Errorf("with %d silent and %d that answers, %v is told", i, j, got)
+			}
+			sub.Unsubscribe()
+			<-sub.Done()
+		}
+	}
+}
+
 func (s *stage) gatherFailures() {
 	a, b := s.pair()
 	both := s.others()
@@ -108,6 +138,35 @@ func (s *stage) gatherFailures() {
 	if !errors.As(got["b"].err, &remote) || remote.Endpoint != "b" || remote.Code != errNotFound {
 		s.Errorf("b's error is %#v", got["b"].err)
 	}
+}
+
+// A request that is dropped while it waits for an endpoint elsewhere is told with its name.
+func TestGatherNamesWhoHasDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := lahja.NewBus()
+		defer bus.Close()
+		place := &gated{memory.New(), make(chan struct{}, 1)}
+		l, err := place.Listen(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		go bus.ServeListener(t.Context(), l)
+		s := &stage{TB: t, ctx: t.Context(), bus: bus, place: place}
+		a, b := s.own("a"), s.connect("b")
+		_ = lahja.Stream[question](s.ctx, b, lahja.DropOldest(), lahja.Buffer(1))
+		place.gate <- struct{}{} // b does not say any more what it has taken
+		for range 1000 {         // more than may be on their way to it
+			say(s, a, question{1})
+		}
+		told := gathering(s, s.ctx, a)
+		synctest.Wait()
+		say(s, a, question{2})
+		if line := take(s, told); line != "b gone" {
+			t.Errorf("%q is told", line)
+		}
+		takeEnd(s, told)
+		<-place.gate
+	})
 }
 
 // gathering runs a Gather beside the test and passes on what it tells; the channel closes with the

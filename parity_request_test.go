@@ -35,6 +35,28 @@ func TestParityRequests(t *testing.T) {
 	})
 }
 
+// That nobody is asked is told at once also where events of the type have to wait.
+func TestNobodyToAskBesideThoseWhoLag(t *testing.T) {
+	for _, v := range venues {
+		t.Run(v.name, func(t *testing.T) {
+			s := newStage(t, &v, [2]bool{}, lahja.Limits{Lag: 1, Stall: -1})
+			for _, ep := range []*lahja.Endpoint{s.connect("a"), s.own("own")} {
+				lags, stop := context.WithCancel(s.ctx)
+				_ = lahja.Stream[question](lags, s.connect("lags behind "+ep.Name()), lahja.Buffer(0))
+				for lahja.Broadcast(s.ctx, ep, question{1}, lahja.NoWait()) == nil {
+				}
+				_, err := request(s, ep, 2, lahja.To("typo"))
+				s.wantErr(err, lahja.ErrNoSubscribers)
+				got := gathered(s, ep, 2, lahja.To("typo"))
+				s.wantErr(got[""].err, lahja.ErrNoSubscribers)
+				_, err = request(s, ep, 2, lahja.NoWait())
+				s.wantErr(err, lahja.ErrWouldBlock)
+				stop()
+			}
+		})
+	}
+}
+
 // request requests an answer of ep's peers.
 func request(
 	s *stage, ep *lahja.Endpoint, n int, opts ...lahja.BroadcastOption,

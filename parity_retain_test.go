@@ -30,6 +30,27 @@ func TestParityRetained(t *testing.T) {
 	})
 }
 
+// Who comes later gets all that is kept, also if it is more than a subscription may lag behind.
+func TestMuchIsKept(t *testing.T) {
+	const owners, each = 8, 2
+	for _, v := range venues {
+		t.Run(v.name, func(t *testing.T) {
+			s := newStage(t, &v, [2]bool{}, lahja.Limits{Lag: 1 << 20, Frame: 1 << 20})
+			for i := range owners {
+				ep := s.own(fmt.Sprint("owner ", i))
+				for key := range each {
+					value := blob{strings.Repeat("x", 400<<10)}
+					say(s, ep, value, lahja.RetainKey(fmt.Sprint(key)))
+				}
+			}
+			blobs := lahja.Stream[blob](s.ctx, s.connect("late"), lahja.WithRetained(), lahja.Buffer(0))
+			for range owners * each {
+				take(s, blobs)
+			}
+		})
+	}
+}
+
 // kept is an event of a subscription that wants what is kept.
 type kept struct {
 	origin, key string

@@ -145,6 +145,10 @@ type noOwner struct{}
 // Settle implements [window.Settler].
 func (noOwner) Settle(*window.Flight) {}
 
+// uncounted is the size of what was kept on its way to a subscription that has just begun. All of it
+// comes at once, and bounded by what may be kept: it does not mean that the subscription lags.
+const uncounted = 1
+
 // pushOwn hands an event that no publisher is held up by to one subscription of this process.
 func pushOwn(s *Sub, d *Delivery, body Body, size int64) {
 	d.Flight = window.NewFlight(noOwner{}, size, 0, false)

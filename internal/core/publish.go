@@ -226,22 +226,31 @@ func (p *Publication) post(body func() Body) {
 // Admit waits until there is room for an event of size bytes in the window of its endpoint and
 // type. Once it has returned nil only the end of the endpoint can make it fail.
 func (p *Publication) Admit(ctx context.Context, size int64) error {
-	if p.noWait {
-		if !p.Charge.Account.TryAcquire(size) {
-			if err := p.outlet.Endpoint.Usable(); err != nil {
-				return err
-			}
-			return fault.Errorf(fault.WouldBlock, "subscriptions to %s lag behind by %d bytes",
-				p.Topic.Name, p.Charge.Account.Used())
-		}
-	} else if !p.Charge.Account.TryAcquire(size) {
-		err := p.outlet.wait(ctx, size)
-		if err != nil {
+	if !p.Charge.Account.TryAcquire(size) {
+		if err := p.await(ctx, size); err != nil {
 			return err
 		}
 	}
 	p.Flight = window.NewFlight(p.Charge.Account, size, 0, p.Charge.Account.Prompt())
 	return nil
+}
+
+// await waits for room, if it may. A request that nobody would get fails before that: those who lag
+// are others.
+func (p *Publication) await(ctx context.Context, size int64) error {
+	if p.Call != nil && (!p.noWait || p.uplink == nil) {
+		if err := p.require(ctx); err != nil {
+			return err
+		}
+	}
+	if !p.noWait {
+		return p.outlet.wait(ctx, size)
+	}
+	if err := p.outlet.Endpoint.Usable(); err != nil {
+		return err
+	}
+	return fault.Errorf(fault.WouldBlock, "subscriptions to %s lag behind by %d bytes",
+		p.Topic.Name, p.Charge.Account.Used())
 }
 
 // wait waits for room, and lets it be known.

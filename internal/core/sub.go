@@ -143,8 +143,8 @@ func (ep *Endpoint) add(s *Sub) error {
 		t := ep.node.use(ep.party, s.Spec.Event)
 		t.kept.mu.Lock()
 		defer t.kept.mu.Unlock()
-		t.kept.replayLocked(t, "", func(d *Delivery, body Body, size int64) {
-			pushOwn(s, d, body, size)
+		t.kept.replayLocked(t, "", func(d *Delivery, body Body, _ int64) {
+			pushOwn(s, d, body, uncounted)
 		})
 	}
 	if err := ep.register(s); err != nil {
