@@ -77,13 +77,28 @@ func (p *peer) openInlet(number uint64) (*inlet, error) {
 	in := &inlet{number: number, topic: t, allowed: p.grants.of(name), told: true}
 	in.peer.Store(p)
 	if p.party != nil {
-		in.account = t.Pool.OpenRemote(in.tell)
-		p.mu.Lock()
-		p.published = append(p.published, in)
-		p.mu.Unlock()
+		if err := p.openWindow(in); err != nil {
+			return nil, err
+		}
 	}
 	p.inlets[number] = in
 	return in, nil
+}
+
+// openWindow gives an endpoint the window of an event. One that had several of the same event, by
+// several numbers, could send so many events more, and hold up others with them.
+func (p *peer) openWindow(in *inlet) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.published[in.topic] != nil {
+		return fmt.Errorf("an event with the number %d, where its name has another", in.number)
+	}
+	if p.published == nil {
+		p.published = map[*Topic]*inlet{}
+	}
+	in.account = in.topic.Pool.OpenRemote(in.tell)
+	p.published[in.topic] = in
+	return nil
 }
 
 // onlyUp and onlyDown are the flags that mean something in one direction alone.
