@@ -1,6 +1,8 @@
 package lahja_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 
 	"github.com/lahja-go/lahja"
@@ -65,5 +67,64 @@ func TestOneWindowForEachEvent(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a subscription says in From is bounded, for one and for all of an endpoint: the bus keeps it,
+// and looks into it for the events of others.
+func TestFromIsBounded(t *testing.T) {
+	names := func(count, length int) (list []string) {
+		for i := range count {
+			list = append(list, fmt.Sprintf("%0*d", length, i))
+		}
+		return list
+	}
+	s := newStage(t, &venues[1], [2]bool{})
+	g := s.attachStranger("mallory")
+	last := uint64(0)
+	subscribe := func(from []string) lahja.Code {
+		last++
+		g.record(control(wire.TypeSubscribe, wire.Subscribe{ID: last, Event: "tick", From: from}))
+		var answer wire.Subscribed
+		s.must(wire.ParseControl(g.until(wire.TypeSubscribed).Body, &answer))
+		return lahja.Code(answer.Code)
+	}
+	for _, c := range []struct {
+		from []string
+		want lahja.Code
+	}{
+		{names(1024, 255), ""},
+		{names(1025, 4), lahja.ErrDenied},
+		{names(1, 256), lahja.ErrDenied},
+	} {
+		if code := subscribe(c.from); code != c.want {
+			t.Errorf("%d names of %d bytes are answered with %q", len(c.from), len(c.from[0]), code)
+		}
+	}
+	took := 1024 * (255 + 16)
+	for long := names(1024, 100); subscribe(long) == ""; took += 1024 * (100 + 16) {
+		if last > 100 {
+			t.Fatal("there is no end to it")
+		}
+	}
+	if took > mebibyte || took < mebibyte/2 {
+		t.Errorf("it has %d bytes of names in From", took)
+	}
+	g.record(control(wire.TypeLeave, wire.Leave{ID: 1}))
+	if code := subscribe(names(1024, 200)); code != "" {
+		t.Errorf("what has ended counts: %q", code)
+	}
+
+	own := s.own("own") // to which the same applies
+	for i := 0; ; i++ {
+		_, err := lahja.Subscribe(s.ctx, own, func(context.Context, lahja.Event[item]) {},
+			lahja.From(names(1024, 255)...))
+		if err != nil {
+			s.wantErr(err, lahja.ErrDenied)
+			break
+		}
+		if i == 100 {
+			t.Fatal("there is no end to it in the bus's own process")
+		}
 	}
 }

@@ -60,7 +60,8 @@ type Limits struct {
 	// refused with ErrDenied.
 	Endpoints int
 	// Subscriptions is how many an endpoint may have; 4,096 by default. One more fails with
-	// ErrDenied.
+	// ErrDenied; and so does one with which the names in From of all of them would take more than
+	// 1 MiB, each with its length and 16 bytes.
 	Subscriptions int
 	// Requests is how many requests an endpoint elsewhere may have waiting for an answer; 16,384 by
 	// default. One more fails with ErrDenied.
@@ -123,14 +124,14 @@ func defaults() core.Config {
 // up.
 type BroadcastOption struct{ b core.Broadcast }
 
-// To lets only the endpoints of these names get the event. To() is nobody.
+// To lets only the endpoints of these names, at most 1,024, get the event. To() is nobody.
 func To(names ...string) BroadcastOption {
 	var o BroadcastOption
 	o.b.Filter.HasTo, o.b.Filter.To = true, names
 	return o
 }
 
-// Except keeps the event from the endpoints of these names.
+// Except keeps the event from the endpoints of these names, at most 1,024.
 func Except(names ...string) BroadcastOption {
 	var o BroadcastOption
 	o.b.Filter.Except = names
@@ -223,7 +224,7 @@ type SubscribeOption struct {
 	hasGroup       bool
 }
 
-// From lets only events of these origins through; others are not even sent.
+// From lets only events of these origins through, at most 1,024; others are not even sent.
 func From(names ...string) SubscribeOption {
 	return SubscribeOption{from: names, hasFrom: true}
 }

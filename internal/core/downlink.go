@@ -50,6 +50,9 @@ func (p *peer) subscribed(body []byte) error {
 }
 
 func checkSubscribe(m *wire.Subscribe) error {
+	if err := CheckNames("From", m.From); err != nil {
+		return err
+	}
 	if m.Group == "" {
 		return nil
 	}
@@ -116,7 +119,7 @@ func (p *peer) register(s *router.Sub, t *Topic, group string) error {
 	if n.table.Find(p.party.Name) != p.party {
 		return nil // it is leaving
 	}
-	if err := n.checkRoom(p.party, s.Event); err != nil {
+	if err := n.checkRoom(p.party, s); err != nil {
 		return err
 	}
 	if !n.table.Add(s) {

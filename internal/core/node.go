@@ -94,12 +94,12 @@ func (n *Node) next() uint64 {
 	return n.nextLocked()
 }
 
-// maxNames is how many names there may be in To, in Except and in From.
-const maxNames = 1024
+// maxFromBytes is how much memory the names in From of all subscriptions of an endpoint may take.
+const maxFromBytes = 1 << 20
 
 // checkRoom fails when a party has as many subscriptions as it may, or as can be told to those who
-// watch. Of one elsewhere the bus says so.
-func (n *Node) checkRoom(p *router.Party, event string) error {
+// watch, or with s too many names in From. Of one elsewhere the bus says so.
+func (n *Node) checkRoom(p *router.Party, s *router.Sub) error {
 	const (
 		listed = 3       // beside each name
 		beside = 1 << 10 // the list
@@ -112,7 +112,11 @@ func (n *Node) checkRoom(p *router.Party, event string) error {
 		return fault.Errorf(fault.Denied,
 			"endpoint %q has %d subscriptions, which is as many as it may", p.Name, limit)
 	}
-	all := p.NameBytes() + len(event) + listed*(p.Subs()+1)
+	if from := p.FromBytes() + s.FromBytes(); from > maxFromBytes {
+		return fault.Errorf(fault.Denied, "endpoint %q would have %d bytes of names in From of its "+
+			"subscriptions, where %d are allowed", p.Name, from, maxFromBytes)
+	}
+	all := p.NameBytes() + len(s.Event) + listed*(p.Subs()+1)
 	if most := n.config().MaxFrame - beside; all > most {
 		return fault.Errorf(fault.Denied, "endpoint %q has %d subscriptions to events with names of "+
 			"%d bytes in all, which is as many as fit a frame", p.Name, p.Subs(), p.NameBytes())
@@ -122,9 +126,9 @@ func (n *Node) checkRoom(p *router.Party, event string) error {
 
 // CheckNames says what is wrong with the names that an option has.
 func CheckNames(option string, names []string) error {
-	if len(names) > maxNames {
+	if len(names) > wire.MaxNames {
 		return fault.Errorf(fault.Denied, "%s has %d names, where %d are allowed",
-			option, len(names), maxNames)
+			option, len(names), wire.MaxNames)
 	}
 	for _, n := range names {
 		if len(n) > wire.MaxName || !utf8.ValidString(n) {

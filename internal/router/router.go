@@ -15,6 +15,7 @@ type Party struct {
 
 	subs      map[uint64]*Sub
 	nameBytes int
+	fromBytes int
 }
 
 // Sub is a subscription of a Party.
@@ -22,7 +23,7 @@ type Sub struct {
 	ID      uint64 // unique within the Party
 	Party   *Party
 	Event   string
-	From    []string // the origins that alone count; nil: all
+	From    []string // the origins that alone count; nil: all; Table.Add sorts a copy
 	Observe bool     // it does not count as a subscriber
 	Mute    bool     // it may not answer requests
 	Ref     any      // its user's own
@@ -36,9 +37,26 @@ func (p *Party) Subs() int { return len(p.subs) }
 // NameBytes is how long the names of the events are that p subscribes to, each as often as it does.
 func (p *Party) NameBytes() int { return p.nameBytes }
 
-// Accepts reports whether events of origin are for s.
+// FromBytes is about how much memory the names in From of all subscriptions of p take.
+func (p *Party) FromBytes() int { return p.fromBytes }
+
+// FromBytes is about how much memory the names in From take.
+func (s *Sub) FromBytes() (n int) {
+	const header = 16 // of a string
+	for _, name := range s.From {
+		n += header + len(name)
+	}
+	return n
+}
+
+// Accepts reports whether events of origin are for s, which has been added. Others pay for how long
+// that takes: From may be long.
 func (s *Sub) Accepts(origin string) bool {
-	return s.From == nil || slices.Contains(s.From, origin)
+	if s.From == nil {
+		return true
+	}
+	_, found := slices.BinarySearch(s.From, origin)
+	return found
 }
 
 // Filter is what a broadcast says of its recipients.
@@ -100,6 +118,9 @@ func (t *Table) Add(s *Sub) bool {
 	}
 	s.Party.subs[s.ID] = s
 	s.Party.nameBytes += len(s.Event)
+	s.Party.fromBytes += s.FromBytes()
+	s.From = slices.Clone(s.From)
+	slices.Sort(s.From)
 	s.index = len(t.events[s.Event])
 	t.events[s.Event] = append(t.events[s.Event], s)
 	return true
@@ -113,6 +134,7 @@ func (t *Table) Remove(p *Party, id uint64) *Sub {
 	}
 	delete(p.subs, id)
 	p.nameBytes -= len(s.Event)
+	p.fromBytes -= s.FromBytes()
 	t.remove(s)
 	return s
 }
