@@ -3,6 +3,8 @@ package lahja_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lahja-go/lahja"
@@ -21,7 +23,8 @@ func (s *stage) attachStranger(name string) *stranger {
 	return g
 }
 
-// verdict returns what the bus says when it ends the session for what it was sent; empty: it goes on.
+// verdict returns what the bus says when it ends the session for what it was sent; empty: it goes
+// on.
 func (s *stranger) verdict() lahja.Code {
 	s.record(wire.Append(nil, wire.TypePing, nil))
 	for f := range s.heard {
@@ -40,8 +43,8 @@ func (s *stranger) verdict() lahja.Code {
 	return ""
 }
 
-// An endpoint has one window for an event, whatever numbers it gives to the name: with more it could
-// send more than may lag, which ends the subscriptions of others.
+// An endpoint has one window for an event, whatever numbers it gives to the name: with more it
+// could send more than may lag, which ends the subscriptions of others.
 func TestOneWindowForEachEvent(t *testing.T) {
 	for name, retires := range map[string]bool{"many numbers": false, "numbers retired": true} {
 		t.Run(name, func(t *testing.T) {
@@ -70,8 +73,8 @@ func TestOneWindowForEachEvent(t *testing.T) {
 	}
 }
 
-// What a subscription says in From is bounded, for one and for all of an endpoint: the bus keeps it,
-// and looks into it for the events of others.
+// What a subscription says in From is bounded, for one and for all of an endpoint: the bus keeps
+// it, and looks into it for the events of others.
 func TestFromIsBounded(t *testing.T) {
 	names := func(count, length int) (list []string) {
 		for i := range count {
@@ -127,4 +130,88 @@ func TestFromIsBounded(t *testing.T) {
 			t.Fatal("there is no end to it in the bus's own process")
 		}
 	}
+}
+
+// Lists of names that an event or a question has are bounded, and nothing of them stays with a
+// connection that falls idle.
+func TestNamesOfAnEventAreBounded(t *testing.T) {
+	names := func(n int) []string { return slices.Repeat([]string{strings.Repeat("n", 255)}, n) }
+	long := names(1024)
+	name := wire.AppendName(nil, wire.Name{Number: tick, Name: "tick"})
+	for what, frames := range map[string][]byte{
+		"To": wire.AppendEvent(name, &wire.Event{
+			Name: tick, Flags: wire.FlagTo, To: names(1025)}),
+		"Except": wire.AppendEvent(name, &wire.Event{
+			Name: tick, Flags: wire.FlagExcept, Except: names(1025)}),
+		"To of a question": control(wire.TypeAsk, wire.Ask{
+			Event: "tick", HasTo: true, To: names(1025)}),
+		"Except of a question": control(wire.TypeAsk, wire.Ask{Event: "tick", Except: names(1025)}),
+	} {
+		if !toBus(t, "open", frames) {
+			t.Errorf("too many names in %s pass", what)
+		}
+	}
+
+	s := newStage(t, &venues[1], [2]bool{}, lahja.Limits{Requests: 1})
+	const n = 10
+	for what, flags := range map[string]wire.EventFlags{
+		"events": 0, "requests, the second of which is refused": wire.FlagRequest,
+	} {
+		var all []*stranger
+		for i := range n {
+			g := s.attachStranger(fmt.Sprint(what, i))
+			g.record(name)
+			all = append(all, g)
+		}
+		holds := func(e wire.Event) int64 { // each, after two such events
+			for _, g := range all {
+				for range 2 {
+					g.record(wire.AppendEvent(nil, &e))
+					e.Slot++
+					e.Call++
+				}
+				if code := g.verdict(); code != "" {
+					t.Fatalf("its session ends with %q", code)
+				}
+			}
+			return footprint() / n
+		}
+		before := holds(wire.Event{Name: tick, Payload: make([]byte, 600<<10)}) // the buffers are there
+		after := holds(wire.Event{Name: tick, Flags: flags | wire.FlagTo | wire.FlagExcept,
+			To: long, Except: long, Wanted: tick})
+		if each := after - before; each > 64<<10 {
+			t.Errorf("after %s an idle connection holds %d bytes", what, each)
+		}
+	}
+}
+
+// The names that an event has count for its window, on both sides of a connection: they are there for
+// as long as it waits for a member of a group.
+func TestNamesOfAnEventCount(t *testing.T) {
+	others := slices.Repeat([]string{strings.Repeat("n", 255)}, 1000)
+	to := lahja.To(append(others, "own")...)
+	everywhereOnceWith(t, []behaviour{{"they count", func(s *stage) {
+		own, a := s.own("own"), s.connect("a")
+		member := lahja.Stream[item](s.ctx, own, lahja.Group("g"))
+		lag := 0
+		for err := error(nil); err == nil; lag++ {
+			if err = lahja.Broadcast(s.ctx, own, item{lag}, to, lahja.NoWait()); err != nil {
+				s.wantErr(err, lahja.ErrWouldBlock)
+			}
+			if lag > 100 {
+				s.Fatal("there is no end to what may lag")
+			}
+		}
+		s.group.Go(func() {
+			for i := range 50 {
+				if err := lahja.Broadcast(s.ctx, a, item{lag + i}, to); err != nil {
+					s.Error(err)
+				}
+			}
+		})
+		for seen := map[int]bool{}; len(seen) < lag-1+50; {
+			seen[take(s, member).Value.N] = true
+		}
+		s.must(a.Err())
+	}}}, lahja.Limits{Lag: mebibyte})
 }

@@ -26,8 +26,8 @@ type EndpointOption interface{ applyToEndpoint(*core.Config) }
 type Limits struct {
 	// Lag is how many bytes the subscriptions to one event type may lag behind its publishers,
 	// before those have to wait; 32 MiB by default. Each event counts with its payload and 128
-	// bytes; if all who get it are in the bus's process, for each subscription that it waits for,
-	// else once. It is shared among the publishers of the type; one event of each is always let
+	// bytes, and with the names in To and Except and 16 bytes for each; if all who get it are in the
+	// bus's process, for each subscription that it waits for, else once. It is shared among the publishers of the type; one event of each is always let
 	// through, whatever its size.
 	Lag int64
 	// Frame is the most bytes of an encoded event or response, with 4 KiB of it kept for

@@ -196,6 +196,9 @@ func (p *peer) asked(body []byte) error {
 	if err := p.forbid(broadcasting|requesting, m.Event); err != nil {
 		return err
 	}
+	if err := errors.Join(CheckNames("To", m.To), CheckNames("Except", m.Except)); err != nil {
+		return err
+	}
 	answer := wire.Answer{ID: m.ID}
 	if t := p.node.lookUp(m.Event); t != nil {
 		d := Delivery{Topic: t, Origin: p.party.Name}

@@ -41,9 +41,12 @@ func (p *Party) NameBytes() int { return p.nameBytes }
 func (p *Party) FromBytes() int { return p.fromBytes }
 
 // FromBytes is about how much memory the names in From take.
-func (s *Sub) FromBytes() (n int) {
+func (s *Sub) FromBytes() int { return sizeOf(s.From) }
+
+// sizeOf is about how much memory names take.
+func sizeOf(names []string) (n int) {
 	const header = 16 // of a string
-	for _, name := range s.From {
+	for _, name := range names {
 		n += header + len(name)
 	}
 	return n
@@ -70,6 +73,9 @@ type Filter struct {
 func (f *Filter) Selects(name string) bool {
 	return (!f.HasTo || slices.Contains(f.To, name)) && !slices.Contains(f.Except, name)
 }
+
+// Size is about how much memory the names take.
+func (f *Filter) Size() int64 { return int64(sizeOf(f.To) + sizeOf(f.Except)) }
 
 // Table holds parties and their subscriptions.
 type Table struct {

@@ -108,10 +108,10 @@ func ParseEvent(body []byte, e *Event) error {
 
 func parseOptional(c *cursor, e *Event) {
 	if e.Flags&FlagTo != 0 {
-		e.To = c.strings()
+		e.To = c.names()
 	}
 	if e.Flags&FlagExcept != 0 {
-		e.Except = c.strings()
+		e.Except = c.names()
 	}
 	if e.Flags&FlagRequest != 0 {
 		e.Call, e.Remaining, e.Wanted = c.uvarint(), c.uvarint(), c.uvarint()
