@@ -76,6 +76,9 @@ func eachWay(out, in int64, f func(d faulty.Direction, size int64, how faulty.En
 func TestCutAfterEveryByte(t *testing.T) {
 	out, in := recitalSize(t, recitalRounds)
 	t.Logf("a session of %d bytes out and %d in", out, in)
+	if out+in < 32<<10 {
+		t.Errorf("that is less than 32 KiB")
+	}
 	s := &sweep{T: t, begun: time.Now()}
 	eachWay(out, in, func(d faulty.Direction, size int64, how faulty.Ending) {
 		for at := int64(0); at <= size && !t.Failed(); at += every(1, 997) {

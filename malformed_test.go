@@ -64,10 +64,13 @@ func TestFramesThatCannotBeMeant(t *testing.T) {
 			Name: tick, Flags: wire.FlagRequest | wire.FlagRetain, Wanted: tick}),
 		"a response without a name": event(wire.Event{
 			Name: tick, Flags: wire.FlagRequest, Call: 1, Wanted: 99}),
-		"an unknown window":   numbers(wire.TypeWindowAck, 99, 0),
-		"an unknown slot":     numbers(wire.TypeTaken, 99, 1),
-		"a return of nothing": numbers(wire.TypeReturn, 99),
-		"a name once more":    wire.AppendName(nil, wire.Name{Number: tick, Name: "tock"}),
+		"an unknown window":         numbers(wire.TypeWindowAck, 99, 0),
+		"an unknown slot":           numbers(wire.TypeTaken, 99, 1),
+		"a return of nothing":       numbers(wire.TypeReturn, 99),
+		"a name once more":          wire.AppendName(nil, wire.Name{Number: tick, Name: "tock"}),
+		"an event's number retired": wire.AppendName(nil, wire.Name{Number: tick}),
+		"a second number of an event": wire.AppendEvent(
+			wire.AppendName(nil, wire.Name{Number: 9, Name: "tick"}), &wire.Event{Name: 9, Slot: 1}),
 		"one subscription twice": append(
 			control(wire.TypeSubscribe, wire.Subscribe{ID: 5, Event: "a"}),
 			control(wire.TypeSubscribe, wire.Subscribe{ID: 5, Event: "b"})...),

@@ -25,10 +25,10 @@ type EndpointOption interface{ applyToEndpoint(*core.Config) }
 // bus; given to [Connect], only Handshake and a negative Resume mean something.
 type Limits struct {
 	// Lag is how many bytes the subscriptions to one event type may lag behind its publishers
-	// before those have to wait; 32 MiB by default. Each event counts as its payload plus 128 bytes:
-	// once for each subscription that has yet to take it, if all of them are in the bus's process,
-	// and otherwise once. The publishers of the type share Lag; each may always have one event
-	// outstanding, whatever its size.
+	// before those have to wait; 32 MiB by default. Each event counts as its payload plus 128 bytes,
+	// and the names in To and Except plus 16 bytes each: once for each subscription that has yet to
+	// take it, if all of them are in the bus's process, and otherwise once. The publishers of the
+	// type share Lag; each may always have one event outstanding, whatever its size.
 	Lag int64
 	// Frame is the most bytes that an encoded event or response may have, of which 4 KiB are kept
 	// for names and the like; 1 MiB by default, at least 8 KiB, at most 16 MiB.
@@ -61,7 +61,8 @@ type Limits struct {
 	// more is refused with ErrDenied.
 	Endpoints int
 	// Subscriptions is how many an endpoint may have; 4,096 by default. One more fails with
-	// ErrDenied.
+	// ErrDenied; and so does one with which the names in From of all of them would take more than
+	// 1 MiB, each with its length and 16 bytes.
 	Subscriptions int
 	// Requests is how many requests of an endpoint in another process may wait for an answer; 16,384
 	// by default. One more fails with ErrDenied.
@@ -147,7 +148,7 @@ func To(names ...string) BroadcastOption {
 	return o
 }
 
-// Except keeps the event from the endpoints of these names.
+// Except keeps the event from the endpoints of these names, at most 1,024.
 func Except(names ...string) BroadcastOption {
 	var o BroadcastOption
 	o.b.Filter.Except = names

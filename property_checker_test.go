@@ -1,14 +1,52 @@
 package lahja_test
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/core"
 )
 
-// The properties can fail: each way in which a bus could break its promises is noticed. The bus is
-// a good one; what its users see of it is falsified.
+// The properties can fail: each way in which a bus could break its promises is noticed. In most of
+// these tests the bus is a good one, and what its users see of it is falsified; in the first one
+// it is the router that is broken.
+
+// A router that does not choose those whom it has to is noticed, whichever place it is wrong about.
+func TestPropertyCheckerSeesABrokenRouter(t *testing.T) {
+	faults := []struct {
+		name  string
+		broke func(g *core.Group, at int)
+	}{
+		{"a subscription is left out", func(g *core.Group, at int) {
+			g.Subs = slices.Delete(slices.Clone(g.Subs), at, at+1)
+		}},
+		{"a subscription is there twice", func(g *core.Group, at int) {
+			g.Subs = append(slices.Clone(g.Subs), g.Subs[at])
+		}},
+		{"a subscription is in the place of another", func(g *core.Group, at int) {
+			g.Subs = slices.Clone(g.Subs)
+			g.Subs[at] = g.Subs[(at+1)%len(g.Subs)]
+		}},
+	}
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			for at := range 6 {
+				router := lahja.Broken(func(groups []core.Group) {
+					for i := range groups {
+						if len(groups[i].Subs) == 6 {
+							f.broke(&groups[i], at)
+						}
+					}
+				})
+				if err := runBubble(t, nil, router); err == nil {
+					t.Errorf("subscription %d: not noticed", at)
+				}
+			}
+		})
+	}
+}
 
 // smallWorld is a script in which each kind of subscription gets three events of each of two
 // origins, one of which is for "b" alone.
@@ -107,10 +145,13 @@ func TestPropertyCheckerSeesOrder(t *testing.T) {
 	}
 }
 
-func runBubble(t *testing.T, tamper func(*sub, arrival) []arrival) (err error) {
+func runBubble(
+	t *testing.T, tamper func(*sub, arrival) []arrival, opts ...lahja.BusOption,
+) (err error) {
 	synctest.Test(t, func(t *testing.T) {
-		s := smallWorld()
-		_, err = places[0].run("", &s, tamper)
+		s, p := smallWorld(), places[0]
+		p.options = opts
+		_, err = p.run("", &s, tamper)
 	})
 	return err
 }

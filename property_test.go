@@ -24,7 +24,9 @@ import (
 type place struct {
 	name   string
 	bubble bool // it needs no operating system, and can run in a bubble of time
-	listen func(ctx context.Context, dir string) (lahja.Listener, lahja.Transport, error)
+
+	options []lahja.BusOption // of its bus
+	listen  func(ctx context.Context, dir string) (lahja.Listener, lahja.Transport, error)
 }
 
 var places = []place{
@@ -65,7 +67,7 @@ var sockets atomic.Int64
 
 // open makes a bus, and listens.
 func (p *place) open(ctx context.Context, dir string, s *script) (*world, error) {
-	w := newWorld(ctx, lahja.NewBus(lahja.Limits{Lag: s.Lag}), s)
+	w := newWorld(ctx, lahja.NewBus(append(p.options, lahja.Limits{Lag: s.Lag})...), s)
 	if p.listen == nil {
 		return w, nil
 	}

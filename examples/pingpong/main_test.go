@@ -56,6 +56,7 @@ func (p printed) check(t *testing.T) {
 	}
 }
 
+// P65: the second of the examples of Python's lahja runs.
 func TestRunsAsLongAsTold(t *testing.T) {
 	for _, transport := range roletest.Transports() {
 		t.Run(transport, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 func TestMain(m *testing.M) { roletest.Main(m, main) }
 
+// P64: the first of the examples of Python's lahja runs.
 func TestPrintsYayThreeTimes(t *testing.T) {
 	for _, transport := range roletest.Transports() {
 		t.Run(transport, func(t *testing.T) {

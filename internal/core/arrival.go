@@ -77,13 +77,28 @@ func (p *peer) openInlet(number uint64) (*inlet, error) {
 	in := &inlet{number: number, topic: t, allowed: p.grants.of(name), told: true}
 	in.peer.Store(p)
 	if p.party != nil {
-		in.account = t.Pool.OpenRemote(in.tell)
-		p.mu.Lock()
-		p.published = append(p.published, in)
-		p.mu.Unlock()
+		if err := p.openWindow(in); err != nil {
+			return nil, err
+		}
 	}
 	p.inlets[number] = in
 	return in, nil
+}
+
+// openWindow gives an endpoint the window of an event. One that had several of the same event, by
+// several numbers, could send so many events more, and hold up others with them.
+func (p *peer) openWindow(in *inlet) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.published[in.topic] != nil {
+		return fmt.Errorf("an event with the number %d, where its name has another", in.number)
+	}
+	if p.published == nil {
+		p.published = map[*Topic]*inlet{}
+	}
+	in.account = in.topic.Pool.OpenRemote(in.tell)
+	p.published[in.topic] = in
+	return nil
 }
 
 // onlyUp and onlyDown are the flags that mean something in one direction alone.
@@ -91,6 +106,8 @@ const (
 	onlyUp    = wire.FlagTo | wire.FlagExcept | wire.FlagGather | wire.FlagRetain
 	onlyDown  = wire.FlagOrigin | wire.FlagTarget | wire.FlagMissed | wire.FlagRetained | wire.FlagGone
 	eitherWay = wire.FlagPrompt | wire.FlagRequest | wire.FlagKey
+
+	filtered = wire.FlagTo | wire.FlagExcept // not everybody may get it
 )
 
 // event delivers an event of the peer.
@@ -107,15 +124,19 @@ func (p *peer) event(body []byte) error {
 		return err
 	}
 	*d = Delivery{Topic: in.topic, Key: e.Key, Missed: e.Missed}
+	size := int64(len(e.Payload)) + window.Overhead
+	if e.Flags&filtered != 0 {
+		d.Filter = router.Filter{HasTo: e.Flags&wire.FlagTo != 0, To: e.To, Except: e.Except}
+		size += d.Filter.Size()
+	}
 	if p.party == nil {
 		err = p.originOf(e, d)
 	} else {
-		err = p.admit(e, d, in)
+		err = p.admit(e, d, in, size)
 	}
 	if err != nil {
 		return err
 	}
-	size := int64(len(e.Payload)) + window.Overhead
 	owner := window.Settler(in)
 	if e.Flags&wire.FlagTarget != 0 {
 		owner = (*addressed)(in)
@@ -130,6 +151,7 @@ func (p *peer) event(body []byte) error {
 		}
 		if d.Call == nil {
 			d.Flight.Drop()
+			p.rest()
 			return nil
 		}
 	}
@@ -142,10 +164,16 @@ func (p *peer) event(body []byte) error {
 	if d.Call != nil {
 		d.Call.Routed()
 	}
-	// The next event may be long in coming.
-	d.Call, d.Filter = nil, router.Filter{}
-	e.To, e.Except, e.Payload = nil, nil, nil
+	p.rest()
 	return err
+}
+
+// rest lets go of the event that was delivered: the next one may be long in coming.
+func (p *peer) rest() {
+	p.delivery.Call, p.arrived.Payload = nil, nil
+	if p.arrived.Flags&filtered != 0 {
+		p.delivery.Filter, p.arrived.To, p.arrived.Except = router.Filter{}, nil, nil
+	}
 }
 
 // fits checks what the peer sent that is sent on: it has to fit a frame beside what others get to
@@ -227,7 +255,7 @@ func (p *peer) originOf(e *wire.Event, d *Delivery) error {
 }
 
 // admit checks an event of an endpoint, and counts it.
-func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet) error {
+func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet, size int64) error {
 	if e.Flags&^(onlyUp|eitherWay) != 0 ||
 		e.Flags&wire.FlagRequest != 0 && e.Flags&(wire.FlagRetain|wire.FlagKey) != 0 ||
 		e.Flags&wire.FlagGather != 0 && e.Flags&wire.FlagRequest == 0 {
@@ -242,8 +270,7 @@ func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet) error {
 	}
 	in.broadcast.Add(1)
 	d.Origin, d.originID = p.party.Name, p.party.ID
-	d.Filter = router.Filter{HasTo: e.Flags&wire.FlagTo != 0, To: e.To, Except: e.Except}
-	if size := int64(len(e.Payload)) + window.Overhead; !in.account.Arrived(size) {
+	if !in.account.Arrived(size) {
 		in.account.Release(size)
 		return fmt.Errorf("more of %s than the window allows", in.topic.Name)
 	}

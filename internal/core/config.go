@@ -23,6 +23,9 @@ type Config struct {
 	Answers       int // that wait for one elsewhere that does not read
 	Names         int // of events and responses, that one elsewhere may use while it is attached
 
+	// Break falsifies who gets what, so that tests can show that it is noticed; nil: nothing does.
+	Break func(*Route)
+
 	// What it may have kept; bytes count with window.Overhead for each event.
 	RetainedKeys int   // of one event type
 	RetainedType int64 // bytes of one event type

@@ -119,7 +119,7 @@ func (p *peer) register(s *router.Sub, t *Topic, group string) error {
 	if n.table.Find(p.party.Name) != p.party {
 		return nil // it is leaving
 	}
-	if err := n.checkRoom(s); err != nil {
+	if err := n.checkRoom(p.party, s); err != nil {
 		return err
 	}
 	if !n.table.Add(s) {
@@ -196,8 +196,8 @@ func (p *peer) asked(body []byte) error {
 	if err := p.forbid(broadcasting|requesting, m.Event); err != nil {
 		return err
 	}
-	if len(m.To) > maxNames || len(m.Except) > maxNames {
-		return fmt.Errorf("a question with more than %d names", maxNames)
+	if err := errors.Join(CheckNames("To", m.To), CheckNames("Except", m.Except)); err != nil {
+		return err
 	}
 	answer := wire.Answer{ID: m.ID}
 	if t := p.node.lookUp(m.Event); t != nil {

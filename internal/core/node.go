@@ -95,17 +95,12 @@ func (n *Node) next() uint64 {
 	return n.nextLocked()
 }
 
-// maxNames is how many names there may be in To, in Except and in From; maxOrigins in From of all
-// subscriptions of an endpoint: they are looked through for each event.
-const (
-	maxNames   = wire.MaxNames
-	maxOrigins = 16 << 10
-)
+// maxFromBytes is how much memory the names in From of all subscriptions of an endpoint may take.
+const maxFromBytes = 1 << 20
 
 // checkRoom fails when a party has as many subscriptions as it may, or as can be told to those who
-// watch. Of one elsewhere the bus says so.
-func (n *Node) checkRoom(s *router.Sub) error {
-	p := s.Party
+// watch, or with s too many names in From. Of one elsewhere the bus says so.
+func (n *Node) checkRoom(p *router.Party, s *router.Sub) error {
 	const (
 		listed = 3       // beside each name
 		beside = 1 << 10 // the list
@@ -118,9 +113,9 @@ func (n *Node) checkRoom(s *router.Sub) error {
 		return fault.Errorf(fault.Denied,
 			"endpoint %q has %d subscriptions, which is as many as it may", p.Name, limit)
 	}
-	if origins := p.Origins() + len(s.From); origins > maxOrigins {
-		return fault.Errorf(fault.Denied, "endpoint %q would have %d names in From, where %d are allowed",
-			p.Name, origins, maxOrigins)
+	if from := p.FromBytes() + s.FromBytes(); from > maxFromBytes {
+		return fault.Errorf(fault.Denied, "endpoint %q would have %d bytes of names in From of its "+
+			"subscriptions, where %d are allowed", p.Name, from, maxFromBytes)
 	}
 	all := p.NameBytes() + len(s.Event) + listed*(p.Subs()+1)
 	if most := n.config().MaxFrame - beside; all > most {
@@ -132,9 +127,9 @@ func (n *Node) checkRoom(s *router.Sub) error {
 
 // CheckNames says what is wrong with the names that an option has.
 func CheckNames(option string, names []string) error {
-	if len(names) > maxNames {
+	if len(names) > wire.MaxNames {
 		return fault.Errorf(fault.Denied, "%s has %d names, where %d are allowed",
-			option, len(names), maxNames)
+			option, len(names), wire.MaxNames)
 	}
 	for _, n := range names {
 		if len(n) > wire.MaxName || !utf8.ValidString(n) {

@@ -43,7 +43,7 @@ type peer struct {
 	gone      bool                      // it has left
 	sent      map[*Topic]*atomic.Uint64 // events that it was sent
 	granted   []*inlet                  // whose window has to be told
-	published []*inlet                  // of an endpoint
+	published map[*Topic]*inlet         // of an endpoint: one for each event
 	requests  map[uint64]*Call          // that the peer has made, by its own numbers
 	presence  presence                  // of an endpoint that watches, or of a bus that is watched
 	unserve   func() bool               // stops watching the context that it is served under
@@ -198,6 +198,9 @@ func (p *peer) name(body []byte) error {
 	n, err := wire.ParseName(body)
 	if err != nil {
 		return err
+	}
+	if n.Name == "" && p.party != nil && p.inlets[n.Number] != nil {
+		return fmt.Errorf("the number %d is retired, on which a window hangs", n.Number)
 	}
 	if n.Name == "" {
 		if p.party != nil && p.inlets[n.Number] != nil {

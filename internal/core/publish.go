@@ -223,9 +223,11 @@ func (p *Publication) post(body func() Body) {
 	}
 }
 
-// Admit waits until there is room for an event of size bytes in the window of its endpoint and
-// type. Once it has returned nil only the end of the endpoint can make it fail.
+// Admit waits until there is room for an event of size bytes, beside the names in To and Except,
+// in the window of its endpoint and type. Once it has returned nil only the end of the endpoint can
+// make it fail.
 func (p *Publication) Admit(ctx context.Context, size int64) error {
+	size += p.Filter.Size() // for as long as the event waits for a member of a group
 	if !p.Charge.Account.TryAcquire(size) {
 		if err := p.await(ctx, size); err != nil {
 			return err

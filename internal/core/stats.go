@@ -152,7 +152,7 @@ func (p *post) addStats(m stats, event string) {
 func (p *peer) addStats(m stats, topics []*Topic) {
 	owing := p.link.Owing()
 	p.mu.Lock()
-	inlets := slices.Clone(p.published)
+	inlets := maps.Clone(p.published)
 	sent := maps.Clone(p.sent)
 	p.mu.Unlock()
 	for _, t := range topics {
@@ -166,12 +166,12 @@ func (p *peer) addStats(m stats, topics []*Topic) {
 			s.Delivered += n - owed.Events
 		}
 	}
-	for _, in := range inlets {
-		s := m.of(p.party.Name, in.topic.Name)
+	for t, in := range inlets {
+		s := m.of(p.party.Name, t.Name)
 		s.Broadcast += in.broadcast.Load()
 		s.Outstanding += in.account.Used()
-		s.Retained += in.topic.kept.bytesOf(p.party.Name)
-		s.Waiting += in.topic.waitsElsewhere(p)
+		s.Retained += t.kept.bytesOf(p.party.Name)
+		s.Waiting += t.waitsElsewhere(p)
 		s.Waited += in.heldFor()
 	}
 }

@@ -169,7 +169,7 @@ func (ep *Endpoint) register(s *Sub) error {
 	if s.hasEnded() { // what was kept may have been all that it wanted
 		return nil
 	}
-	if err := n.checkRoom(s.entry); err != nil {
+	if err := n.checkRoom(ep.party, s.entry); err != nil {
 		return err
 	}
 	if !n.table.Add(s.entry) {

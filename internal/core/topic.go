@@ -110,6 +110,9 @@ func (t *Topic) makeRoute(subs []*router.Sub) *Route {
 			in.all = in.all || s.From == nil && !s.Observe
 		}
 	}
+	if broken := t.node.config().Break; broken != nil {
+		broken(r)
+	}
 	return r
 }
 

@@ -15,7 +15,7 @@ type Party struct {
 
 	subs      map[uint64]*Sub
 	nameBytes int
-	origins   int
+	fromBytes int
 }
 
 // Sub is a subscription of a Party.
@@ -23,7 +23,7 @@ type Sub struct {
 	ID      uint64 // unique within the Party
 	Party   *Party
 	Event   string
-	From    []string // the origins that alone count; nil: all
+	From    []string // the origins that alone count; nil: all; Table.Add sorts a copy
 	Observe bool     // it does not count as a subscriber
 	Mute    bool     // it may not answer requests
 	Ref     any      // its user's own
@@ -37,12 +37,29 @@ func (p *Party) Subs() int { return len(p.subs) }
 // NameBytes is how long the names of the events are that p subscribes to, each as often as it does.
 func (p *Party) NameBytes() int { return p.nameBytes }
 
-// Origins is how many names there are in From of all its subscriptions.
-func (p *Party) Origins() int { return p.origins }
+// FromBytes is about how much memory the names in From of all subscriptions of p take.
+func (p *Party) FromBytes() int { return p.fromBytes }
 
-// Accepts reports whether events of origin are for s.
+// FromBytes is about how much memory the names in From take.
+func (s *Sub) FromBytes() int { return sizeOf(s.From) }
+
+// sizeOf is about how much memory names take.
+func sizeOf(names []string) (n int) {
+	const header = 16 // of a string
+	for _, name := range names {
+		n += header + len(name)
+	}
+	return n
+}
+
+// Accepts reports whether events of origin are for s, which has been added. Others pay for how long
+// that takes: From may be long.
 func (s *Sub) Accepts(origin string) bool {
-	return s.From == nil || slices.Contains(s.From, origin)
+	if s.From == nil {
+		return true
+	}
+	_, found := slices.BinarySearch(s.From, origin)
+	return found
 }
 
 // Filter is what a broadcast says of its recipients.
@@ -56,6 +73,9 @@ type Filter struct {
 func (f *Filter) Selects(name string) bool {
 	return (!f.HasTo || slices.Contains(f.To, name)) && !slices.Contains(f.Except, name)
 }
+
+// Size is about how much memory the names take.
+func (f *Filter) Size() int64 { return int64(sizeOf(f.To) + sizeOf(f.Except)) }
 
 // Table holds parties and their subscriptions.
 type Table struct {
@@ -104,7 +124,9 @@ func (t *Table) Add(s *Sub) bool {
 	}
 	s.Party.subs[s.ID] = s
 	s.Party.nameBytes += len(s.Event)
-	s.Party.origins += len(s.From)
+	s.Party.fromBytes += s.FromBytes()
+	s.From = slices.Clone(s.From)
+	slices.Sort(s.From)
 	s.index = len(t.events[s.Event])
 	t.events[s.Event] = append(t.events[s.Event], s)
 	return true
@@ -118,7 +140,7 @@ func (t *Table) Remove(p *Party, id uint64) *Sub {
 	}
 	delete(p.subs, id)
 	p.nameBytes -= len(s.Event)
-	p.origins -= len(s.From)
+	p.fromBytes -= s.FromBytes()
 	t.remove(s)
 	return s
 }

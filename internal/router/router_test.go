@@ -194,7 +194,11 @@ func TestFilters(t *testing.T) {
 		{"all", nil, true}, {"none", []string{}, false},
 		{"one of two", []string{"b", "a"}, true}, {"another", []string{"b"}, false},
 	} {
-		if got := (&Sub{From: c.from}).Accepts("a"); got != c.want {
+		table, p := New(), &Party{Name: "p"}
+		table.Join(p)
+		s := &Sub{Party: p, From: c.from}
+		table.Add(s)
+		if got := s.Accepts("a"); got != c.want {
 			t.Errorf("from %s: %v", c.what, got)
 		}
 	}

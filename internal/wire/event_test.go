@@ -36,6 +36,37 @@ func TestEventFields(t *testing.T) {
 	}
 }
 
+// A list of names says how many come, which is checked before there is memory for them; and none is
+// longer than a name can be.
+func TestListsOfNamesAreBounded(t *testing.T) {
+	list := func(n, length int) []string { return slices.Repeat([]string{strings.Repeat("n", length)}, n) }
+	for _, c := range []struct {
+		names []string
+		fits  bool
+	}{
+		{list(wire.MaxNames, wire.MaxName), true},
+		{list(wire.MaxNames+1, 0), false},
+		{list(1<<20-100, 0), false},
+		{list(1, wire.MaxName+1), false},
+	} {
+		for _, e := range []wire.Event{
+			{Flags: wire.FlagTo, To: c.names}, {Flags: wire.FlagExcept, Except: c.names},
+		} {
+			f, _, err := wire.Next(wire.AppendEvent(nil, &e), 2<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got wire.Event
+			if err := wire.ParseEvent(f.Body, &got); (err == nil) != c.fits {
+				t.Errorf("%d names of %d bytes: %v", len(c.names), len(c.names[0]), err)
+			}
+			if n := len(got.To) + len(got.Except); !c.fits && n > 0 {
+				t.Errorf("%d names were made of what is refused", n)
+			}
+		}
+	}
+}
+
 func TestEventFlags(t *testing.T) {
 	for i, flag := range []wire.EventFlags{
 		wire.FlagPrompt, wire.FlagOrigin, wire.FlagTo, wire.FlagExcept, wire.FlagRequest,

@@ -175,19 +175,21 @@ func (c *cursor) bytes(n uint64) []byte {
 
 func (c *cursor) string() string { return string(c.bytes(c.uvarint())) }
 
-// MaxNames is how many names of endpoints there may be in one list.
-const MaxNames = 1024
-
-// names reads a count and as many strings. Each needs a byte at least, which bounds the count too.
+// names reads a count and as many names. The count is checked before memory is taken.
 func (c *cursor) names() []string {
 	n := c.uvarint()
-	if n > MaxNames || n > uint64(len(c.rest)) {
+	if n > MaxNames || n > uint64(len(c.rest)) { // each has a byte at least
 		c.bad, c.rest = true, nil
 		return nil
 	}
 	list := make([]string, n)
 	for i := range list {
-		list[i] = c.string()
+		name := c.bytes(c.uvarint())
+		if len(name) > MaxName {
+			c.bad, c.rest = true, nil
+			return nil
+		}
+		list[i] = string(name)
 	}
 	return list
 }

@@ -26,6 +26,9 @@ const (
 	maxExt      = 256      // of a frame's extension
 )
 
+// MaxNames is how many names there may be in To, in Except and in From.
+const MaxNames = 1024
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Header is the head of a record:
