@@ -218,7 +218,8 @@ var identityRows = []row{
 		throw: func(x *attack) {
 			var body []byte
 			for call := range uint64(500) {
-				r := wire.Reply{Call: call, Final: true, Origin: "far", Name: "x", Payload: []byte{0xa0}}
+				r := wire.Reply{Call: call, Final: true, Origin: "far",
+					Name: lahja.EventName[answer](), Payload: []byte{0xa0}}
 				body = wire.AppendReply(wire.AppendReply(body, &r), &r)
 				body = wire.AppendEnd(body, wire.End{Call: call, Origin: "far"})
 			}

@@ -3,7 +3,6 @@ package lahja_test
 import (
 	"context"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,10 +24,15 @@ type masquerade struct {
 	*stage
 	own    *lahja.Endpoint
 	claims <-chan lahja.Event[claim]
-	tried  int
+	tried  attempts
 	heard  int // claims that were delivered
 	lies   []string
 }
+
+// attempts are how often each kind was tried.
+type attempts struct{ events, answers, handshakes int }
+
+func (a attempts) all() int { return a.events + a.answers + a.handshakes }
 
 // judge looks at a claim.
 func (m *masquerade) judge(ev lahja.Event[claim]) {
@@ -74,37 +78,48 @@ var disguises = []struct {
 	{"an origin, as a request", wire.Event{Flags: wire.FlagOrigin | wire.FlagRequest, Wanted: 1}},
 }
 
-// speak is one session of mallory's, in which she tries it in many ways and ends with disguise n.
+// speak is one session of mallory's, in which she tries it in many ways and ends with a disguise,
+// and two with nothing but another. Each time she answers for another number near to her own.
 func (m *masquerade) speak(n int) {
-	s := m.attach("mallory")
-	defer m.end(s)
-	s.until(wire.TypeWelcome)
-	names := wire.AppendName(nil, wire.Name{Number: tick, Name: lahja.EventName[claim]()})
-	names = wire.AppendName(names, wire.Name{Number: teller, Name: "victim"})
-	names = wire.AppendName(names, wire.Name{Number: 3, Name: lahja.EventName[asked]()})
-	s.record(append(names, control(wire.TypeSubscribe, wire.Subscribe{ID: 1,
-		Event: lahja.EventName[asked](), Response: lahja.EventName[claim]()})...))
+	s := m.begin()
+	s.record(control(wire.TypeSubscribe, wire.Subscribe{ID: 1,
+		Event: lahja.EventName[asked](), Response: lahja.EventName[claim]()}))
 	s.until(wire.TypeSubscribed)
 	s.record(wire.AppendEvent(nil, &wire.Event{Name: tick, Payload: truth}))
 	m.judge(take(m.stage, m.claims)) // that gets through
 
-	m.answerAsVictim(s)
+	m.answerAsVictim(s, uint64(n%13)-6)
 	s.record(control(wire.TypeHeld, wire.Held{Number: tick, Publishers: []string{"victim"}}))
 	s.record(control(wire.TypeForget, wire.Forget{Event: lahja.EventName[claim](), Key: "victim's"}))
-	m.tried += 2
+	m.disguised(s, 3*n, 2)
+	m.disguised(m.begin(), 3*n+1, 0)
+	m.disguised(m.begin(), 3*n+2, 0)
+}
 
-	d := disguises[n%len(disguises)]
-	e := d.event
-	e.Name, e.Origin, e.Payload, e.Slot = tick, teller, truth, 2
+// begin attaches mallory and gives names their numbers.
+func (m *masquerade) begin() *stranger {
+	s := m.attach("mallory")
+	s.until(wire.TypeWelcome)
+	names := wire.AppendName(nil, wire.Name{Number: tick, Name: lahja.EventName[claim]()})
+	names = wire.AppendName(names, wire.Name{Number: teller, Name: "victim"})
+	s.record(wire.AppendName(names, wire.Name{Number: 3, Name: lahja.EventName[asked]()}))
+	return s
+}
+
+// disguised ends her session with an event in disguise n, of that slot.
+func (m *masquerade) disguised(s *stranger, n int, slot uint64) {
+	defer m.end(s)
+	e := disguises[n%len(disguises)].event
+	e.Name, e.Origin, e.Payload, e.Slot = tick, teller, truth, slot
 	s.record(wire.AppendEvent(nil, &e))
-	m.tried++
+	m.tried.events++
 	for range s.heard { // the bus ends the session for it
 	}
 }
 
 // answerAsVictim answers what she is asked under the name of the victim, and what the victim is
-// asked, by the numbers that such calls may have.
-func (m *masquerade) answerAsVictim(s *stranger) {
+// asked, by the number that is so far from hers. Both answers come, each from who gives it.
+func (m *masquerade) answerAsVictim(s *stranger, off uint64) {
 	forged := wire.Reply{Final: true, Origin: "victim", Name: lahja.EventName[claim](), Payload: truth}
 	over := beside(m.stage, func() (all []lahja.Event[claim]) {
 		both := lahja.To("mallory", "victim")
@@ -118,20 +133,22 @@ func (m *masquerade) answerAsVictim(s *stranger) {
 	f := s.until(wire.TypeEvent)
 	var e wire.Event
 	m.must(wire.ParseEvent(f.Body, &e))
-	var frames []byte
-	for call := e.Call - min(e.Call, 6); call < e.Call+6; call++ {
-		if call == e.Call {
-			continue
-		}
-		forged.Call = call
-		frames = wire.AppendReply(frames, &forged)
-		frames = wire.AppendEnd(frames, wire.End{Call: call, Origin: "victim", Code: "x: y"})
-		m.tried += 2
-	}
+	end := wire.End{Call: e.Call + off, Origin: "victim", Code: "x: y"}
 	forged.Call = e.Call
-	s.record(wire.AppendReply(frames, &forged))
-	m.tried++
-	for _, ev := range take(m.stage, over) {
+	frames := wire.AppendReply(nil, &forged)
+	if forged.Call += off; off%2 == 1 {
+		frames = wire.AppendReply(frames, &forged)
+	} else {
+		frames = wire.AppendEnd(frames, end)
+	}
+	end.Call = e.Call
+	s.record(wire.AppendEnd(frames, end))
+	m.tried.answers += 3
+	answers := take(m.stage, over)
+	if len(answers) != 2 {
+		m.Errorf("of mallory's answer and the victim's %d have come: %+v", len(answers), answers)
+	}
+	for _, ev := range answers {
 		m.judge(ev)
 	}
 }
@@ -148,7 +165,7 @@ func (m *masquerade) visit(h wire.Hello) {
 	c.Close()
 	for range s.heard {
 	}
-	m.tried++
+	m.tried.handshakes++
 }
 
 // newMasquerade starts the bus, with a victim that tells the truth of itself.
@@ -171,19 +188,21 @@ func newMasquerade(t *testing.T, v *venue) *masquerade {
 // secrets. All that is delivered says who has sent it, and the bus agrees.
 func TestNobodySpeaksForAnother(t *testing.T) {
 	captureLog(t)
-	attempts := 500
+	enough := 500
 	if scale() > 1 {
-		attempts = 34_000
+		enough = 34_000
 	}
-	var mu sync.Mutex
 	tried, wrong := 0, 0
 	for _, i := range []int{1, 3, 4} {
 		v := venues[i]
 		t.Run(v.name, func(t *testing.T) {
 			m := newMasquerade(t, &v)
-			for n := 0; m.tried < attempts; n++ {
+			for n := 0; m.tried.all() < enough; n++ {
 				m.speak(n)
-				m.visit(wire.Hello{Session: []byte("0123456789abcdef"), Token: make([]byte, 16)})
+				for attempt := range uint64(3) {
+					m.visit(wire.Hello{Session: []byte("0123456789abcdef"),
+						Token: make([]byte, 16), Attempt: attempt})
+				}
 				if n%50 == 0 { // the bus asks the victim for a sign of life
 					m.visit(wire.Hello{})
 				}
@@ -191,13 +210,12 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 			if _, err := lahja.Request[asked, claim](m.ctx, m.own, asked{}, lahja.To("victim")); err != nil {
 				t.Error("the victim:", err)
 			}
-			t.Logf("%d attempts, %d claims were delivered, %d of them false", m.tried, m.heard, len(m.lies))
+			t.Logf("attempts: %+v; %d claims were delivered, %d of them false",
+				m.tried, m.heard, len(m.lies))
 			for _, f := range m.lies[:min(5, len(m.lies))] {
 				t.Error(f)
 			}
-			mu.Lock()
-			tried, wrong = tried+m.tried, wrong+len(m.lies)
-			mu.Unlock()
+			tried, wrong = tried+m.tried.all(), wrong+len(m.lies)
 		})
 	}
 	t.Logf("%d attempts in all, %d delivered under a false origin", tried, wrong)
