@@ -3,7 +3,6 @@ package lahja_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 
@@ -113,16 +112,6 @@ var flowRows = []row{
 			for id, from := range [][]string{make([]string, 1025), {strings.Repeat("n", mebibyte/2)}} {
 				x.refused(wire.Subscribe{ID: uint64(id), Event: "tock", From: from})
 			}
-		}},
-	{number: 39, throws: "subscriptions to more origins than an endpoint may name in all", at: open,
-		only: "bus",
-		throw: func(x *attack) {
-			from := slices.Repeat([]string{strings.Repeat("n", 255)}, 1024)
-			for id := range uint64(3) {
-				x.record(control(wire.TypeSubscribe, wire.Subscribe{ID: id, Event: "tock", From: from}))
-				x.await(wire.TypeSubscribed)
-			}
-			x.refused(wire.Subscribe{ID: 3, Event: "tock", From: from})
 		}},
 	{number: 39, throws: "an event for more endpoints than one may name", at: open, only: "bus",
 		ends: fouled,
