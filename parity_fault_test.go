@@ -76,15 +76,14 @@ func (s *stage) streamIsEager() {
 }
 
 func (s *stage) predecessorsAnswer() {
-	b := s.own("b")
-	attach := func() *lahja.Endpoint {
-		if s.pairs[0] {
-			return s.connect("a")
+	attach := func(i int, name string) *lahja.Endpoint {
+		if s.pairs[i] {
+			return s.connect(name)
 		}
-		return s.own("a")
+		return s.own(name)
 	}
-	questions := lahja.Stream[question](s.ctx, b)
-	predecessor := attach()
+	questions := lahja.Stream[question](s.ctx, attach(1, "b"))
+	predecessor := attach(0, "a")
 	asked := beside(s, func() error {
 		_, err := request(s, predecessor, 1)
 		return err
@@ -92,7 +91,7 @@ func (s *stage) predecessorsAnswer() {
 	late := take(s, questions)
 	s.must(predecessor.Close())
 	s.wantErr(take(s, asked), lahja.ErrClosed)
-	successor := attach()
+	successor := attach(0, "a")
 	answered := beside(s, func() answer {
 		got, err := request(s, successor, 2)
 		if err != nil {
@@ -101,7 +100,9 @@ func (s *stage) predecessorsAnswer() {
 		return got
 	})
 	current := take(s, questions)
-	s.wantErr(lahja.Reply(s.ctx, late, answer{-1}), lahja.ErrUnexpectedResponse)
+	if err := lahja.Reply(s.ctx, late, answer{-1}); err != nil || !s.pairs[1] {
+		s.wantErr(err, lahja.ErrUnexpectedResponse) // elsewhere the end may still be on its way
+	}
 	s.must(lahja.Reply(s.ctx, current, answer{2}))
 	if got := take(s, answered); got.N != 2 {
 		s.Fatalf("%+v has come, the answer to another", got)

@@ -362,7 +362,7 @@ func (s *stage) deadlineReachesHandler() {
 	defer cancel()
 	_, err := lahja.Request[question, answer](ctx, a, question{1})
 	s.wantErr(err, context.DeadlineExceeded)
-	if d := take(s, left); d < soon/2 {
+	if d := take(s, left); d < soon/2 || d > soon+time.Second*time.Duration(scale()) {
 		s.Fatalf("the handler's deadline is %v after the request, where %v was given", d, soon)
 	}
 }
