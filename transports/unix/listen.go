@@ -138,13 +138,20 @@ func describe(c *net.UnixConn) string {
 	return fmt.Sprintf(" (process %d of user %d)", pid, uid)
 }
 
-// setMode gives the socket's file its mode and returns what identifies the file.
+// setMode gives the socket's file its mode and returns what identifies the file. Where others may
+// rename what is in the directory it may be another file by now, and is let alone then.
 func setMode(place string, mode fs.FileMode) (fs.FileInfo, error) {
 	info, err := os.Lstat(place)
-	if err != nil || info.Mode().Perm() == mode {
-		return info, err
+	switch {
+	case err != nil:
+		return nil, err
+	case info.Mode().Type() != fs.ModeSocket:
+		return nil, fmt.Errorf("a %s has taken the place of the socket: others must not be able to "+
+			"write to its directory", kind(info.Mode()))
+	case info.Mode().Perm() == mode:
+		return info, nil
 	}
-	return info, os.Chmod(place, mode)
+	return info, chmod(place, info, mode)
 }
 
 // listener accepts the connections of allowed users.

@@ -1,7 +1,11 @@
 package unix
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -26,6 +30,21 @@ func peer(c *net.UnixConn) (uid, pid int, err error) {
 		return 0, 0, err
 	}
 	return int(cred.Uid), int(cred.Pid), nil
+}
+
+// chmod gives the file that was made at a place its mode, if it is still there: it holds on to the
+// file, for what is at the place may change, also into a link to a file of somebody else.
+func chmod(place string, made fs.FileInfo, mode fs.FileMode) error {
+	const onlyHold = 0x200000 // O_PATH, which package syscall does not have
+	f, err := os.OpenFile(place, onlyHold|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if now, err := f.Stat(); err != nil || !os.SameFile(now, made) {
+		return errors.Join(err, errors.New("another file has taken the place of the socket"))
+	}
+	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), mode)
 }
 
 // privateFromTheStart sets the mode that the socket's file will be made with: without it there
