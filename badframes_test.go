@@ -96,7 +96,7 @@ func (m *maker) name() string {
 		lahja.EventName[other](), lahja.EventName[other](), lahja.EventName[answer](), "own", "near",
 		"far", "mallory", "victim", "k",
 	}
-	if m.rare() && m.rare() {
+	if very := m.rare(); very && m.rare() {
 		return []string{"", "b\xff"}[m.pick(2)]
 	}
 	return names[m.pick(len(names))]
