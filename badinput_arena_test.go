@@ -84,8 +84,9 @@ type arena struct {
 	fakeAt   lahja.Transport
 	own      *lahja.Endpoint // in the bus's process
 	attacks  int
-	hurried  *lahja.Bus  // which gives handshakes little time
-	hurries  atomic.Bool // it serves the next connection
+	begun    map[*attack]bool // those that are not over
+	hurried  *lahja.Bus       // which gives handshakes little time
+	hurries  atomic.Bool      // it serves the next connection
 
 	calm     sync.Mutex    // held while the pair has a round of its talk
 	rounds   chan struct{} // receives when the pair has had one, if somebody waits for that
@@ -112,7 +113,7 @@ func newArena(t *testing.T, v *venue) *arena {
 	s.venue, s.place, s.address, s.mortal = v, place, l.Addr(), true
 	a := &arena{
 		stage: s, accepted: make(chan chan error, 1000),
-		rounds: make(chan struct{}), hurried: hurried,
+		rounds: make(chan struct{}), hurried: hurried, begun: map[*attack]bool{},
 	}
 	a.fake, a.fakeAt, err = v.listen(s)
 	s.must(err)

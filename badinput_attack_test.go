@@ -26,7 +26,8 @@ const (
 type attack struct {
 	*arena
 	ctx     context.Context // for this row
-	against string          // "bus" or "endpoint"
+	cancel  func()
+	against string // "bus" or "endpoint"
 	*stranger
 	ended  chan error      // how the side under attack has ended the connection
 	victim *lahja.Endpoint // under attack; nil: it is the bus, or has not attached
@@ -51,14 +52,8 @@ func (a *arena) begin(against string, at moment) *attack {
 		arena: a, against: against, name: fmt.Sprint("stranger ", a.attacks),
 		stranger: &stranger{TB: a.TB},
 	}
-	var cancel func()
-	x.ctx, cancel = context.WithTimeout(a.ctx, 10*time.Second)
-	a.TB.Cleanup(func() {
-		if a.TB.Failed() {
-			x.over() // it may have been left
-		}
-		cancel()
-	})
+	x.ctx, x.cancel = context.WithTimeout(a.ctx, 10*time.Second)
+	a.begun[x] = true
 	if against == "bus" {
 		x.stranger, x.ended = a.dial()
 	} else {
@@ -206,6 +201,8 @@ func (x *attack) over() {
 		return
 	}
 	x.done = true
+	defer x.cancel()
+	delete(x.begun, x)
 	x.conn.Close()
 	for _, c := range x.others {
 		c.Close()

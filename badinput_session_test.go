@@ -420,11 +420,12 @@ var resumeRows = []row{
 	{number: 33, throws: "sessions that are begun and abandoned, one after the other", at: fresh,
 		only: "bus",
 		ends: fouled, throw: func(x *attack) {
-			for range 25 {
+			for range 25 * min(scale()*scale(), 80) {
 				x.attacks++
 				x.name = fmt.Sprint("abandoned ", x.attacks)
 				x.session()
 			}
+			time.Sleep(2 * arenaResume) // so long they are kept
 			x.write([]byte("and now something else"))
 		}},
 	{number: 34, throws: "a subscription that never reports what it was sent", at: open,

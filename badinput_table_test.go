@@ -46,7 +46,8 @@ var elsewhereShown = map[int]struct{ what, why, tests string }{
 		"TestPropertyPermissions"},
 	35: {"a cut in a resume, over and over", "it takes virtual time",
 		"TestResumeCutAfterEveryByte"},
-	57: {"no descriptors are left", "it concerns the whole process", ""},
+	57: {"no descriptors are left", "it concerns the whole process",
+		"TestOutOfDescriptors"},
 	58: {"sockets' paths and directories", "they are given by the user", "TestPathLength " +
 		"TestStaleSocketIsReplaced TestLiveListenerIsNotReplaced TestOtherFilesAreNotReplaced"},
 	60: {"a peer that is stopped", "it takes a process", "TestStoppedEndpoint TestStoppedBus"},
@@ -88,6 +89,15 @@ func (a *arena) try(t *testing.T, against string, r *row) (took int64) {
 	outer := a.TB
 	a.TB = t
 	defer func() { a.TB = outer }()
+	t.Cleanup(func() {
+		for x := range a.begun {
+			if t.Failed() {
+				x.over() // it was left
+			}
+			x.cancel()
+			delete(a.begun, x)
+		}
+	})
 	if a.routines == 0 {
 		a.settle() // here, where the goroutine of the row counts
 	}
