@@ -1,6 +1,8 @@
 package codec
 
 import (
+	"reflect"
+
 	"github.com/fxamacker/cbor/v2"
 )
 
@@ -104,11 +106,13 @@ func payloadDecOptions() cbor.DecOptions {
 		ByteStringToTime:         cbor.ByteStringToTimeForbidden,
 		ByteStringExpectedFormat: cbor.ByteStringExpectedFormatNone,
 		// No field is an interface, so these choose nothing but what a stray key is read into.
-		IntDec:               cbor.IntDecConvertNone,
-		BigIntDec:            cbor.BigIntDecodeValue,
-		MapKeyByteString:     cbor.MapKeyByteStringForbidden,
-		TimeTagToAny:         cbor.TimeTagToTime,
-		UnrecognizedTagToAny: cbor.UnrecognizedTagNumAndContentToAny,
+		DefaultMapType:        reflect.TypeFor[map[string]any](),
+		DefaultByteStringType: reflect.TypeFor[[]byte](),
+		IntDec:                cbor.IntDecConvertNone,
+		BigIntDec:             cbor.BigIntDecodeValue,
+		MapKeyByteString:      cbor.MapKeyByteStringForbidden,
+		TimeTagToAny:          cbor.TimeTagToTime,
+		UnrecognizedTagToAny:  cbor.UnrecognizedTagNumAndContentToAny,
 		// Floats are sent as they are. None is a map's key, where NaN would be trouble.
 		NaN: cbor.NaNDecodeAllowed,
 		Inf: cbor.InfDecodeAllowed,
