@@ -37,11 +37,25 @@ func (p *peer) changedLocked(name string) {
 	if watching {
 		p.presence.dirty[name] = struct{}{}
 		p.presence.due = true
+		if len(p.presence.dirty) > 2*p.node.table.Len()+spareNames {
+			p.beginLocked() // most have gone: who does not read must not have us remember them
+		}
 	}
 	p.mu.Unlock()
 	if watching {
 		p.link.Poke()
 	}
+}
+
+// spareNames is how many endpoints that have gone are remembered for one that watches, and does not
+// read, beside as many as are there.
+const spareNames = 1024
+
+// beginLocked begins a new view, with all who are there. The Node's mu is held as well.
+func (p *peer) beginLocked() {
+	s := &p.presence
+	s.restart, s.dirty = true, map[string]struct{}{}
+	p.node.table.Parties(func(q *router.Party) { s.dirty[q.Name] = struct{}{} })
 }
 
 // watch begins, repeats or ends the watching of an endpoint elsewhere.
@@ -63,8 +77,8 @@ func (p *peer) watch(body []byte) error {
 		s.watching, s.due, s.dirty = false, false, nil
 		return nil
 	case !s.watching:
-		s.watching, s.restart, s.dirty = true, true, map[string]struct{}{}
-		n.table.Parties(func(q *router.Party) { s.dirty[q.Name] = struct{}{} })
+		s.watching = true
+		p.beginLocked()
 	}
 	s.marker, s.due = question, true
 	p.link.Poke()

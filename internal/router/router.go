@@ -168,6 +168,9 @@ func (t *Table) Subs(event string) []*Sub { return t.events[event] }
 // Find returns the party of that name; nil: there is none.
 func (t *Table) Find(name string) *Party { return t.parties[name] }
 
+// Len is the number of parties.
+func (t *Table) Len() int { return len(t.parties) }
+
 // Parties calls f with each party, in no order.
 func (t *Table) Parties(f func(*Party)) {
 	for _, p := range t.parties {
