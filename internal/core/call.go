@@ -36,7 +36,6 @@ type Call struct {
 
 	mu       sync.Mutex           // guards what follows
 	routing  bool                 // recipients may still be added
-	several  bool                 // an endpoint may be asked in several ways, each a recipient
 	asked    int                  // recipients there ever were
 	left     parties              // those that may still answer: *Endpoint, or *peer with nil
 	refusals []*fault.RemoteError // of recipients whose handlers answer with another type
@@ -46,9 +45,8 @@ type Call struct {
 	answer1  [1]Answer            // memory for the first of them: mostly there is one
 
 	// Of a call that gathers.
-	held   map[*Endpoint]*Inbound // recipients that do not go before all is routed
-	told   map[string]struct{}    // endpoints of which an outcome was passed on
-	silent []string               // recipients that have not answered, and not been told of
+	held map[*Endpoint]*Inbound // recipients that do not go before all is routed
+	told map[string]struct{}    // endpoints of which an outcome was passed on
 
 	more chan struct{} // one slot: answers has grown; nil: who asked is elsewhere
 }
@@ -279,7 +277,7 @@ func (c *Call) finish(a Answer, by any) {
 		return
 	}
 	left, handlers := c.left, c.handlers
-	c.left, c.handlers, c.silent = parties{}, nil, nil
+	c.left, c.handlers = parties{}, nil
 	c.mu.Unlock()
 
 	c.node.mu.Lock()

@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/lahja-go/lahja/internal/fault"
 )
@@ -91,7 +90,6 @@ func (c *Call) add(p *peer) bool {
 		return false
 	}
 	c.asked++
-	c.several = c.several || isBus(p)
 	c.left.put(p, nil)
 	c.mu.Unlock()
 	if p.hasLeft() { // perhaps too early for the call to be told
@@ -114,7 +112,7 @@ func (c *Call) addParcel(p *parcel) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.over.Load() {
-		c.asked, c.several = c.asked+1, true
+		c.asked++
 		c.left.put(p, nil)
 	}
 }
@@ -236,30 +234,9 @@ func (c *Call) gone(party any, reason error) {
 	case errors.Is(reason, fault.SessionLost):
 		c.cut = reason
 	case reason != nil && c.gather && !isBus(party): // which itself owes nothing
-		c.silent = append(c.silent, partyName(party))
+		c.collectLocked(unanswered(partyName(party)))
 	}
 	c.finishIfDeserted() // unlocks
-}
-
-// tellSilentLocked passes on of whom no answer comes any more. An endpoint may have the request in
-// several ways, or get it yet as a member of a group: what it answers then is what counts.
-func (c *Call) tellSilentLocked() {
-	c.silent = slices.DeleteFunc(c.silent, func(name string) bool {
-		if c.several && name != "" && c.asksLocked(name) {
-			return false
-		}
-		c.collectLocked(unanswered(name))
-		return true
-	})
-}
-
-// asksLocked reports whether an answer of an endpoint may still come.
-func (c *Call) asksLocked(name string) (asks bool) {
-	c.left.each(func(party any) {
-		left := partyName(party)
-		asks = asks || left == name || left == ""
-	})
-	return asks
 }
 
 // unanswered is what a gathering request gets in place of an answer.
@@ -276,7 +253,6 @@ func isBus(party any) bool {
 	return elsewhere && p.party == nil
 }
 
-// partyName returns the name of the endpoint that a recipient is. The lock of its call is held.
 func partyName(party any) string {
 	switch p := party.(type) {
 	case *Endpoint:
@@ -286,24 +262,16 @@ func partyName(party any) string {
 			return p.party.Name
 		}
 	case *parcel:
-		switch {
-		case p.post.peer != nil:
-			return p.post.peer.party.Name
-		case p.id != 0:
+		if p.holder != nil {
 			return p.holder.party.Name
 		}
 	}
-	return "" // the bus, or a group of which no member has it
+	return "" // the bus, or a group
 }
 
 // finishIfDeserted ends the call when nobody is left who could answer, and unlocks.
 func (c *Call) finishIfDeserted() {
-	if c.routing {
-		c.mu.Unlock()
-		return
-	}
-	c.tellSilentLocked()
-	if c.left.some() {
+	if c.routing || c.left.some() {
 		c.mu.Unlock()
 		return
 	}
