@@ -262,7 +262,10 @@ func partyName(party any) string {
 			return p.party.Name
 		}
 	case *parcel:
-		if p.holder != nil {
+		switch {
+		case p.post.peer != nil:
+			return p.post.peer.party.Name
+		case p.holder != nil:
 			return p.holder.party.Name
 		}
 	}
