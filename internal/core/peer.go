@@ -199,9 +199,6 @@ func (p *peer) name(body []byte) error {
 	if err != nil {
 		return err
 	}
-	if n.Name == "" && p.party != nil && p.inlets[n.Number] != nil {
-		return fmt.Errorf("the number %d is retired, on which a window hangs", n.Number)
-	}
 	if n.Name == "" {
 		if p.party != nil && p.inlets[n.Number] != nil {
 			return fmt.Errorf("the number %d is that of an event, whose windows hang on it", n.Number)
