@@ -78,27 +78,15 @@ func (k *kind[T]) measure(value T) int64 {
 	return int64(k.codec.Size(reflect.ValueOf(&value).Elem())) + window.Overhead
 }
 
-// buffers are for encoding. Big ones are not kept.
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-const maxKeptBuffer = 64 << 10
-
-func recycle(buf *bytes.Buffer) {
-	if buf.Cap() <= maxKeptBuffer {
-		buf.Reset()
-		buffers.Put(buf)
-	}
-}
-
 // encode returns value in a buffer that the caller recycles.
 func (k *kind[T]) encode(value T) (*bytes.Buffer, error) {
-	buf := buffers.Get().(*bytes.Buffer)
+	buf := codec.Buffer()
 	h := k.holders.Get().(*Event[T])
 	h.Value = value
 	err := k.codec.Encode(buf, &h.Value)
 	k.letGo(h)
 	if err != nil {
-		recycle(buf)
+		codec.Recycle(buf)
 		return nil, err
 	}
 	return buf, nil
@@ -161,7 +149,7 @@ func (l *letter[T]) Payload() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer recycle(buf)
+	defer codec.Recycle(buf)
 	return bytes.Clone(buf.Bytes()), nil
 }
 
@@ -355,7 +343,7 @@ func (o *outlet[T]) publishWaiting(
 		if err != nil {
 			return err
 		}
-		defer recycle(buf)
+		defer codec.Recycle(buf)
 		if err := p.CheckSize(buf.Len()); err != nil {
 			return err
 		}

@@ -144,28 +144,27 @@ func (p *peer) event(body []byte) error {
 		defer p.addressing.Unlock()
 	}
 	d.Flight = window.NewFlight(owner, size, e.Slot, e.Flags&wire.FlagPrompt != 0)
-	if e.Flags&wire.FlagRequest != 0 {
-		if d.Call, err = p.request(e); err != nil {
-			d.Flight.Drop()
-			return err
-		}
-		if d.Call == nil {
-			d.Flight.Drop()
-			p.rest()
-			return nil
-		}
-	}
-	if e.Flags&wire.FlagRetain != 0 {
-		err = p.retain(e, d, size)
-	} else {
-		p.route(e, d, size)
-	}
+	err = p.deliver(e, d, size)
 	d.Flight.Drop()
 	if d.Call != nil {
 		d.Call.Routed()
 	}
 	p.rest()
 	return err
+}
+
+// deliver hands an event to those who are to have it. A request that cannot be made is nobody's.
+func (p *peer) deliver(e *wire.Event, d *Delivery, size int64) (err error) {
+	if e.Flags&wire.FlagRequest != 0 {
+		if d.Call, err = p.request(e); d.Call == nil {
+			return err
+		}
+	}
+	if e.Flags&wire.FlagRetain != 0 {
+		return p.retain(e, d, size)
+	}
+	p.route(e, d, size)
+	return nil
 }
 
 // rest lets go of the event that was delivered: the next one may be long in coming.

@@ -1,11 +1,10 @@
 package core
 
 import (
-	"bytes"
 	"context"
 	"slices"
-	"sync"
 
+	"github.com/lahja-go/lahja/internal/codec"
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/window"
 )
@@ -99,8 +98,8 @@ func (in *Inbound) Answer(a Answer) error {
 	if in.call.peer == nil || a.Err != nil {
 		return in.call.answer(in.endpoint, a)
 	}
-	buf := answers.Get().(*bytes.Buffer)
-	defer recycle(buf) // what is sent to a link is copied
+	buf := codec.Buffer()
+	defer codec.Recycle(buf) // what is sent to a link is copied
 	if err := a.Encode(buf); err != nil {
 		return err
 	}
@@ -109,17 +108,6 @@ func (in *Inbound) Answer(a Answer) error {
 		return err
 	}
 	return in.call.answer(in.endpoint, a)
-}
-
-// answers are buffers to encode answers into. Big ones are not kept.
-var answers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-func recycle(buf *bytes.Buffer) {
-	const most = 64 << 10
-	if buf.Cap() <= most {
-		buf.Reset()
-		answers.Put(buf)
-	}
 }
 
 // Done says that one subscription of the recipient has handled the request and will not answer.

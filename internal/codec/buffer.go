@@ -1,0 +1,21 @@
+package codec
+
+import (
+	"bytes"
+	"sync"
+)
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// Buffer returns an empty buffer to encode into, for the caller to [Recycle].
+func Buffer() *bytes.Buffer { return buffers.Get().(*bytes.Buffer) }
+
+// Recycle keeps a buffer's memory for others, who overwrite what was in it. That of a big one is
+// not kept.
+func Recycle(buf *bytes.Buffer) {
+	const most = 64 << 10
+	if buf.Cap() <= most {
+		buf.Reset()
+		buffers.Put(buf)
+	}
+}
