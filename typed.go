@@ -103,8 +103,9 @@ func Request[Req, Resp any](
 // Gather broadcasts req and yields one answer of each endpoint that gets the event now, in the
 // order in which the answers come. It ends when nobody is left who could answer. For an endpoint
 // that fails or goes it yields an error, with the endpoint's name as the event's Origin; for a group
-// of which no member has taken it, one without. When there are no recipients, or ctx or ep ends, the last pair has that error and no Origin. Leaving the loop
-// withdraws the request from those who have not answered. It may be ranged over once.
+// of which no member has taken it, one without. When there are no recipients, or ctx or ep ends,
+// the last pair has that error and no Origin. Leaving the loop withdraws the request from those who
+// have not answered. It may be ranged over once.
 func Gather[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
 ) iter.Seq2[Event[Resp], error] {

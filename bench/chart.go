@@ -133,20 +133,12 @@ func writeGrowth(dir string, tables []*table) error {
 		if i < 0 {
 			continue
 		}
-		t := tables[i]
 		var line []float64
-		labels = nil
-		for _, r := range t.Rows {
-			count, _, _ := strings.Cut(r.Label, " ")
-			labels = append(labels, count)
-			f := ratio(t.values(r.Label), t.values(t.Rows[0].Label), false)
-			if f.none() {
-				line = append(line, charts.GetNullValue())
-				continue
+		line, labels = doublings(tables[i])
+		for _, v := range line {
+			if v != charts.GetNullValue() {
+				low, high = min(low, math.Floor(v)), max(high, math.Ceil(v))
 			}
-			v := math.Log2(f.median)
-			low, high = min(low, math.Floor(v)), max(high, math.Ceil(v))
-			line = append(line, v)
 		}
 		data, names = append(data, line), append(names, g.label+room)
 	}
@@ -176,6 +168,21 @@ func writeGrowth(dir string, tables []*table) error {
 		return err
 	}
 	return save(p, filepath.Join(dir, "growth.svg"), nil)
+}
+
+// doublings returns how often the cost has doubled in each row of t since the first, with the count
+// that each stands for.
+func doublings(t *table) (line []float64, counts []string) {
+	for _, r := range t.Rows {
+		count, _, _ := strings.Cut(r.Label, " ")
+		counts = append(counts, count)
+		v := charts.GetNullValue()
+		if f := ratio(t.values(r.Label), t.values(t.Rows[0].Label), false); !f.none() {
+			v = math.Log2(f.median)
+		}
+		line = append(line, v)
+	}
+	return line, counts
 }
 
 func painter(height int) *charts.Painter {

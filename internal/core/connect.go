@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/lahja-go/lahja/internal/fault"
@@ -95,13 +96,10 @@ func (n *Node) greetAgain(
 	return conn, w, err
 }
 
-// The longest times that a bus can state, in milliseconds.
-const maxMillis = 1 << 40
-
-// maxStated is the largest of other limits.
+// maxStated is the largest limit that a bus can state, in milliseconds or bytes.
 const maxStated = 1 << 40
 
-func millis(ms uint64) time.Duration { return time.Duration(min(ms, maxMillis)) * time.Millisecond }
+func millis(ms uint64) time.Duration { return time.Duration(min(ms, maxStated)) * time.Millisecond }
 
 // newSession makes the peer for a session that the bus has begun.
 func (n *Node) newSession(w *wire.Welcome) (*peer, error) {
@@ -111,7 +109,7 @@ func (n *Node) newSession(w *wire.Welcome) (*peer, error) {
 	}
 	cfg := *n.config()
 	cfg.MaxFrame, cfg.Lag, cfg.Stall = int(w.MaxFrame), int64(w.Lag), millis(w.Stall)
-	cfg.RetainedKeys = int(min(w.RetainedKeys, maxStated))
+	cfg.RetainedKeys = int(min(w.RetainedKeys, math.MaxInt32))
 	cfg.RetainedType = int64(min(w.RetainedType, maxStated))
 	cfg.Retained = int64(min(w.Retained, maxStated))
 	n.cfg.Store(cfg.withDefaults())

@@ -212,20 +212,21 @@ func (n *Node) welcome(
 
 // terms are what the bus states to an endpoint.
 func (n *Node) terms(p *peer) *wire.Welcome {
+	cfg := n.config()
 	w := &wire.Welcome{
 		Version: wire.Version, Name: p.party.Name, Incarnation: n.incarnation,
-		MaxFrame: uint64(n.config().MaxFrame), Lag: uint64(n.config().Lag),
-		Stall:        uint64(n.config().Stall / time.Millisecond),
-		Heartbeat:    uint64(n.config().Heartbeat / time.Millisecond),
-		RetainedKeys: unless(n.config().RetainedKeys, retainedKeys),
-		RetainedType: unless(n.config().RetainedType, retainedType),
-		Retained:     unless(n.config().Retained, retained),
+		MaxFrame: uint64(cfg.MaxFrame), Lag: uint64(cfg.Lag),
+		Stall:        uint64(cfg.Stall / time.Millisecond),
+		Heartbeat:    uint64(cfg.Heartbeat / time.Millisecond),
+		RetainedKeys: unless(cfg.RetainedKeys, retainedKeys),
+		RetainedType: unless(cfg.RetainedType, retainedType),
+		Retained:     unless(cfg.Retained, retained),
 	}
 	if p.grants != nil {
 		w.Permissions = p.grants.encoded
 	}
 	if p.session != nil {
-		w.ResumeWindow = uint64(n.config().Resume / time.Millisecond)
+		w.ResumeWindow = uint64(cfg.Resume / time.Millisecond)
 	}
 	return w
 }
