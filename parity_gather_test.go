@@ -15,6 +15,7 @@ import (
 func TestParityGather(t *testing.T) {
 	everywhereInPairs(t, []behaviour{
 		{"Gather gets one answer of each endpoint", (*stage).gatherOneEach},
+		{"Gather gets the answer of one that is asked in several ways", (*stage).gatherSeveralWays},
 		{"Gather tells each failure with the name of its endpoint", (*stage).gatherFailures},
 		{"Gather ends when the last one has answered, not before", (*stage).gatherWaitsForLast},
 		{"Gather ends when the last one has gone", (*stage).gatherWithoutLast},
@@ -71,6 +72,33 @@ func (s *stage) gatherOneEach() {
 	for range 20 {
 		if got := gathered(s, a, 10); !maps.Equal(got, want) {
 			s.Fatalf("%v is told, and not %v", got, want)
+		}
+	}
+}
+
+func (s *stage) gatherSeveralWays() {
+	a, b := s.pair()
+	ways := [][]lahja.SubscribeOption{
+		nil, {lahja.Group("g")}, {lahja.DropOldest()}, {lahja.WithRetained()},
+	}
+	for i, silent := range ways {
+		for j, answers := range ways {
+			if i == 1 && j == 1 {
+				continue // of one group only one is asked
+			}
+			mute, err := lahja.Subscribe(s.ctx, b, func(context.Context, lahja.Event[question]) {},
+				append(silent, lahja.Take(1))...)
+			s.must(err)
+			sub := answerWith(s, b, func(_ context.Context, n int) (answer, error) {
+				<-mute.Done()
+				_, err := b.Peers(s.ctx) // asks the bus, which knows by then that the other is silent
+				return answer{n}, err
+			}, answers...)
+			if got := gathered(s, a, 5); len(got) != 1 || got["b"] != (outcome{n: 5}) {
+				s.Errorf("with %d silent and %d that answers, %v is told", i, j, got)
+			}
+			sub.Unsubscribe()
+			<-sub.Done()
 		}
 	}
 }

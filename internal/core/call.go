@@ -45,8 +45,9 @@ type Call struct {
 	answer1  [1]Answer            // memory for the first of them: mostly there is one
 
 	// Of a call that gathers.
-	held map[*Endpoint]*Inbound // recipients that do not go before all is routed
-	told map[string]struct{}    // endpoints of which an outcome was passed on
+	held   map[*Endpoint]*Inbound // recipients that do not go before all is routed
+	told   map[string]struct{}    // endpoints of which an outcome was passed on
+	silent []string               // recipients that have not answered, and not been told of
 
 	more chan struct{} // one slot: answers has grown; nil: who asked is elsewhere
 }
@@ -277,7 +278,7 @@ func (c *Call) finish(a Answer, by any) {
 		return
 	}
 	left, handlers := c.left, c.handlers
-	c.left, c.handlers = parties{}, nil
+	c.left, c.handlers, c.silent = parties{}, nil, nil
 	c.mu.Unlock()
 
 	c.node.mu.Lock()

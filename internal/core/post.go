@@ -45,9 +45,9 @@ type parcel struct {
 
 	post *post // where it waits, or waited
 
-	// Of a request that a member elsewhere has; written before it is sent, guarded by Node.mu.
-	holder *peer
-	id     uint64 // the number by which the holder knows the call
+	// Of a request that a member elsewhere has; written before it is sent.
+	holder *peer  // guarded by Node.mu; known once there is an id
+	id     uint64 // the number by which the holder knows the call; guarded by Call.mu
 }
 
 // post hands events to members one by one, as each has room for them: the members of a group, or

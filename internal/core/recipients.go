@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/lahja-go/lahja/internal/fault"
 )
@@ -234,9 +235,28 @@ func (c *Call) gone(party any, reason error) {
 	case errors.Is(reason, fault.SessionLost):
 		c.cut = reason
 	case reason != nil && c.gather && !isBus(party): // which itself owes nothing
-		c.collectLocked(unanswered(partyName(party)))
+		c.silent = append(c.silent, partyName(party))
 	}
 	c.finishIfDeserted() // unlocks
+}
+
+// tellSilentLocked passes on of whom no answer comes any more. An endpoint may have the request in
+// several ways: what it answers to one of them is what counts. Nobody waits for what a group without
+// a member that has it, or the bus, may yet bring: that may be the answer of another.
+func (c *Call) tellSilentLocked() {
+	c.silent = slices.DeleteFunc(c.silent, func(name string) bool {
+		if name != "" && c.asksLocked(name) {
+			return false
+		}
+		c.collectLocked(unanswered(name))
+		return true
+	})
+}
+
+// asksLocked reports whether the endpoint of that name is among those that may still answer.
+func (c *Call) asksLocked(name string) (asks bool) {
+	c.left.each(func(party any) { asks = asks || partyName(party) == name })
+	return asks
 }
 
 // unanswered is what a gathering request gets in place of an answer.
@@ -253,6 +273,7 @@ func isBus(party any) bool {
 	return elsewhere && p.party == nil
 }
 
+// partyName returns the name of the endpoint that a recipient is. The lock of its call is held.
 func partyName(party any) string {
 	switch p := party.(type) {
 	case *Endpoint:
@@ -265,16 +286,21 @@ func partyName(party any) string {
 		switch {
 		case p.post.peer != nil:
 			return p.post.peer.party.Name
-		case p.holder != nil:
+		case p.id != 0:
 			return p.holder.party.Name
 		}
 	}
-	return "" // the bus, or a group
+	return "" // the bus, or a group of which no member has it
 }
 
 // finishIfDeserted ends the call when nobody is left who could answer, and unlocks.
 func (c *Call) finishIfDeserted() {
-	if c.routing || c.left.some() {
+	if c.routing {
+		c.mu.Unlock()
+		return
+	}
+	c.tellSilentLocked()
+	if c.left.some() {
 		c.mu.Unlock()
 		return
 	}
