@@ -101,6 +101,26 @@ func decoding(t *testing.T) float64 {
 	})
 }
 
+// An event of many kilobytes is encoded into memory that the last one had.
+func TestAllocsLarge(t *testing.T) {
+	withoutRaceDetector(t)
+	typ, err := codec.EventFor[parcel]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &parcel{1, make([]byte, 64<<10)}
+	took := testing.AllocsPerRun(1000, func() {
+		buf := codec.Buffer()
+		if err := typ.Encode(buf, p); err != nil {
+			t.Fatal(err)
+		}
+		codec.Recycle(buf)
+	})
+	if took > 0 {
+		t.Errorf("%v allocations", took)
+	}
+}
+
 // few is what a process may allocate for an event beside what each event has to: records, reports
 // and the requests by which the test waits are for many events.
 const few = 0.25

@@ -61,8 +61,12 @@ func Patience(leave, term time.Duration) Option {
 func newPipe() (r, w *os.File, err error) {
 	for {
 		r, w, err = os.Pipe()
-		if err != nil || !standard(w) {
-			return r, w, err
+		if err != nil {
+			return nil, nil, err
+		}
+		if !standard(w) {
+			widen(w)
+			return r, w, nil
 		}
 		// Kept for as long as this takes, so that the next pipe gets others.
 		defer r.Close()
