@@ -114,7 +114,8 @@ func (n *Node) newSession(w *wire.Welcome) (*peer, error) {
 	cfg.Retained = int64(min(w.Retained, maxStated))
 	n.cfg.Store(cfg.withDefaults())
 	opt := session.Options{
-		MaxFrame: cfg.MaxFrame, Limit: n.backlogLimit(), Heartbeat: millis(w.Heartbeat), Dials: true,
+		MaxFrame: cfg.MaxFrame, Limit: n.backlogLimit(), Replies: n.config().AnswerBytes,
+		Heartbeat: millis(w.Heartbeat), Dials: true,
 	}
 	if len(w.Session) > 0 && n.line.redials {
 		opt.Window = millis(w.ResumeWindow)

@@ -309,7 +309,7 @@ func (n *Node) tryJoin(hello *wire.Hello, caller Caller, allowed *grants) (*peer
 	}
 	opt := session.Options{
 		MaxFrame: n.config().MaxFrame, Limit: n.backlogLimit(), Answers: n.config().Answers,
-		Heartbeat: n.config().Heartbeat,
+		Replies: n.config().AnswerBytes, Heartbeat: n.config().Heartbeat,
 	}
 	if n.config().Resume > 0 && slices.Contains(hello.Features, resumable) {
 		opt.Window = n.config().Resume
