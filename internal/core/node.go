@@ -38,6 +38,7 @@ type Node struct {
 	cfg         atomic.Pointer[Config] // of an endpoint elsewhere, what the bus states
 	incarnation []byte
 	tasks       tasks         // what serves links
+	journal     journal       // what is to be logged
 	door        door          // who comes by a listener
 	draining    atomic.Bool   // endpoints are asked to send their last
 	line        *line         // to the bus elsewhere; nil on the bus itself
@@ -252,6 +253,7 @@ func (n *Node) Close() error {
 		ep.Close()
 	}
 	n.tasks.wait()
+	n.journal.wait()
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"log/slog"
 	"slices"
 	"sync"
 
@@ -414,8 +413,8 @@ func (m *member) deliver(c *parcel, missed uint64) {
 func (m *member) send(c *parcel, d *Delivery) bool {
 	payload, err := c.body.Payload()
 	if err != nil {
-		slog.Error("lahja: an event that waited cannot be encoded", "event", d.Topic.Name,
-			"origin", d.Origin, "error", err)
+		d.Topic.node.report("lahja: an event that waited cannot be encoded",
+			"event", d.Topic.Name, "origin", d.Origin, "error", err)
 		if c.Call != nil {
 			c.Call.gone(c, fault.ResponderGone)
 		}

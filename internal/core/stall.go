@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -257,7 +256,7 @@ func (s *Sub) watchStall(now time.Time, publishers []string) {
 	s.stall.warned = s.stall.warned || warn
 	s.mu.Unlock()
 	if warn {
-		slog.Warn("lahja: a subscription takes nothing and holds publishers up",
+		s.Endpoint.node.warn("lahja: a subscription takes nothing and holds publishers up",
 			"subscriber", s.Endpoint.name, "event", s.Spec.Event, "publishers", publishers,
 			"subscribed", s.source(), "for", stood)
 	}
@@ -290,8 +289,8 @@ func (t *Topic) watchSilence(p *peer, now time.Time, publishers []string) {
 	p.link.Ping()
 	cut := limit > 0 && silent >= limit
 	if warn || cut {
-		slog.Warn("lahja: an endpoint says nothing and holds publishers up", "subscriber", p.party.Name,
-			"event", t.Name, "publishers", publishers, "for", silent, "ended", cut)
+		t.node.warn("lahja: an endpoint says nothing and holds publishers up",
+			"subscriber", p.party.Name, "event", t.Name, "publishers", publishers, "for", silent, "ended", cut)
 	}
 	if cut {
 		p.link.Kill(fmt.Errorf("%w: nothing was heard for %v", session.ErrOverflow, silent))
