@@ -106,7 +106,7 @@ func (p *peer) leave() {
 	delete(p.node.sessions, string(p.session))
 	p.node.mu.Unlock()
 	for _, in := range p.inlets {
-		in.topic.heldElsewhere(p, nil)
+		in.topic.heldElsewhere(p, wire.Held{})
 	}
 	if p.party != nil {
 		p.node.leave(p.party)

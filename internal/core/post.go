@@ -142,10 +142,14 @@ func (p *post) join(m *member) {
 	p.members = append(p.members, m)
 }
 
-func (p *post) isAlone() bool {
+// onlyMember returns the member if there is one alone.
+func (p *post) onlyMember() *member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.members) == 1
+	if len(p.members) != 1 {
+		return nil
+	}
+	return p.members[0]
 }
 
 // expel removes a member. It is called together with its removal from the Node's table, so that
