@@ -167,7 +167,9 @@ func (m *maker) end() []byte {
 }
 
 func (m *maker) held() []byte {
-	return control(wire.TypeHeld, wire.Held{Number: m.number(), Publishers: m.list()})
+	return control(wire.TypeHeld, wire.Held{
+		Number: m.number(), Publishers: m.list(), Alone: []uint64{m.number(), m.number()},
+	})
 }
 
 // goodbye is seldom one: it ends the session.

@@ -87,20 +87,20 @@ func everywhereOnce(t *testing.T, all []behaviour) {
 
 // everywhereInPairs shows each behaviour of two endpoints at each venue: between one in the bus's
 // process and one that has connected, in both directions, and between two that have connected.
-func everywhereInPairs(t *testing.T, all []behaviour) {
+func everywhereInPairs(t *testing.T, all []behaviour) { everywhereInPairsWith(t, all) }
+
+// everywhereInPairsWith is everywhereInPairs with options for the bus.
+func everywhereInPairsWith(t *testing.T, all []behaviour, opts ...lahja.BusOption) {
 	for _, b := range all {
 		t.Run(b.name, func(t *testing.T) {
-			t.Run("in-process", func(t *testing.T) { b.show(newStage(t, &venues[0], [2]bool{})) })
+			show := func(name string, v *venue, pairs [2]bool) {
+				t.Run(name, func(t *testing.T) { b.show(newStage(t, v, pairs, opts...)) })
+			}
+			show("in-process", &venues[0], [2]bool{})
 			for _, v := range venues[1:] {
-				t.Run(v.name+" from the bus", func(t *testing.T) {
-					b.show(newStage(t, &v, [2]bool{false, true}))
-				})
-				t.Run(v.name+" to the bus", func(t *testing.T) {
-					b.show(newStage(t, &v, [2]bool{true, false}))
-				})
-				t.Run(v.name+" through the bus", func(t *testing.T) {
-					b.show(newStage(t, &v, [2]bool{true, true}))
-				})
+				show(v.name+" from the bus", &v, [2]bool{false, true})
+				show(v.name+" to the bus", &v, [2]bool{true, false})
+				show(v.name+" through the bus", &v, [2]bool{true, true})
 			}
 		})
 	}

@@ -218,38 +218,53 @@ func TestIdleSubscriptionIsNotEnded(t *testing.T) {
 }
 
 // The clock does not run for a member of a group that has others to turn to. It does for one that has
-// none, where the bus sees it.
+// none any more, wherever that is.
 func TestStalledMember(t *testing.T) {
-	for _, alone := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newStage(t, &venues[0], [2]bool{true, true}, lahja.Limits{Lag: 1})
-			log := captureLog(s)
-			ended := make(chan error, 1)
-			lahja.Stream[load](s.ctx, s.own("stalled"), lahja.Group("all"),
-				lahja.OnEnd(func(err error) { ended <- err }))
-			if !alone {
-				lahja.Stream[load](s.ctx, s.own("another"), lahja.Group("all"))
+	limits := lahja.Limits{Lag: 1, Stall: 2 * time.Second}
+	log := captureLog(t)
+	show := func(s *stage) { s.stalledMember(limits.Stall, log) }
+	t.Run("it waits", func(t *testing.T) {
+		inBubbles(t, show, limits)
+		for _, v := range venues[2:] {
+			t.Run(v.name, func(t *testing.T) {
+				t.Parallel()
+				show(newStage(t, &v, [2]bool{true, true}, limits))
+			})
+		}
+	})
+}
+
+func (s *stage) stalledMember(limit time.Duration, log *logText) {
+	name := "stalled over " + s.venue.name
+	named := func() bool { return strings.Contains(log.String(), fmt.Sprintf("subscriber=%q", name)) }
+	ended := make(chan error, 1)
+	lahja.Stream[load](s.ctx, s.connect(name), lahja.Group("all"),
+		lahja.OnEnd(func(err error) { ended <- err }))
+	stay, leave := context.WithCancel(s.ctx)
+	defer leave()
+	lahja.Stream[load](stay, s.connect("another"), lahja.Group("all"))
+	pub := s.connect("pub")
+	pushed := beside(s, func() error {
+		for {
+			if err := lahja.Broadcast(s.ctx, pub, load{Data: make([]byte, 100)}); err != nil {
+				return err
 			}
-			ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
-			defer cancel()
-			pub := s.own("pub")
-			var err error
-			for range 10 {
-				if err = lahja.Broadcast(ctx, pub, load{Data: make([]byte, 100)}); err != nil {
-					break
-				}
-			}
-			if alone {
-				s.must(err)
-				s.wantErr(take(s, ended), lahja.ErrStalled)
-			} else {
-				s.wantErr(err, context.DeadlineExceeded)
-			}
-			if told := strings.Contains(log.String(), "takes nothing"); told != alone {
-				s.Errorf("alone: %v, told: %v", alone, told)
-			}
-		})
+		}
+	})
+	time.Sleep(limit + 2*time.Second) // in which one that is alone would be ended
+	if len(ended) > 0 || named() {
+		s.Errorf("with another it was ended (%d) or named (%v)", len(ended), named())
 	}
+	leave()
+	start := time.Now()
+	err := take(s, ended)
+	s.Logf("ended %v after it was alone: %v", time.Since(start).Round(time.Millisecond), err)
+	s.wantErr(err, lahja.ErrStalled)
+	if !named() {
+		s.Errorf("the log does not name it: %s", log)
+	}
+	pub.Close()
+	s.wantErr(take(s, pushed), lahja.ErrClosed)
 }
 
 // Bounded memory: publishers that come and go do not fill a group whose member takes nothing.

@@ -80,7 +80,7 @@ func (n *Node) authorize(ctx context.Context, name string, caller Caller) (*gran
 	}
 	g, err := newGrants(v.permissions)
 	if err != nil {
-		slog.Error("lahja: an endpoint is refused for what Authorize says of it", "endpoint", name,
+		n.report("lahja: an endpoint is refused for what Authorize says of it", "endpoint", name,
 			"error", err)
 		return nil, &unauthorized{name, err}
 	}

@@ -23,6 +23,8 @@ type Config struct {
 	Answers       int // that wait for one elsewhere that does not read
 	Names         int // of events and responses, that one elsewhere may use while it is attached
 
+	AnswerBytes int64 // of answers to requests that wait to be sent, or to be confirmed, on a link
+
 	// Break falsifies who gets what, so that tests can show that it is noticed; nil: nothing does.
 	Break func(*Route)
 
@@ -46,6 +48,7 @@ func (c Config) withDefaults() *Config {
 	c.Requests = cmp.Or(c.Requests, 16384)
 	c.Answers = cmp.Or(c.Answers, 65536)
 	c.Names = cmp.Or(c.Names, 16384)
+	c.AnswerBytes = cmp.Or(c.AnswerBytes, 256<<20)
 	c.RetainedKeys = cmp.Or(c.RetainedKeys, retainedKeys)
 	c.RetainedType = cmp.Or(c.RetainedType, retainedType)
 	c.Retained = cmp.Or(c.Retained, retained)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"time"
 
@@ -114,7 +113,8 @@ func (n *Node) newSession(w *wire.Welcome) (*peer, error) {
 	cfg.Retained = int64(min(w.Retained, maxStated))
 	n.cfg.Store(cfg.withDefaults())
 	opt := session.Options{
-		MaxFrame: cfg.MaxFrame, Limit: n.backlogLimit(), Heartbeat: millis(w.Heartbeat), Dials: true,
+		MaxFrame: cfg.MaxFrame, Limit: n.backlogLimit(), Replies: n.config().AnswerBytes,
+		Heartbeat: millis(w.Heartbeat), Dials: true,
 	}
 	if len(w.Session) > 0 && n.line.redials {
 		opt.Window = millis(w.ResumeWindow)
@@ -209,7 +209,7 @@ func (n *Node) sessionEnded(p *peer, err error, lost int) {
 		err = nil // the bus has asked to part, and its own goodbye was lost with the connection
 	}
 	if dismissed == nil && n.line.redials && goesOn(err) && ep.Err() == nil {
-		slog.Warn("lahja: the session with the bus is lost, and perhaps events",
+		n.warn("lahja: the session with the bus is lost, and perhaps events",
 			"endpoint", ep.name, "events", lost, "error", err)
 		n.line.lose(p, linkError("the session is lost", err), lost)
 		ep.interrupted()

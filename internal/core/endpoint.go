@@ -16,8 +16,9 @@ import (
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
-// goodbyeTime is how long Close gives the other side to take what was accepted.
-const goodbyeTime = time.Second
+// goodbyeTime is how long Close gives the other side to take what was accepted. With what is to be
+// logged it takes a second at most.
+const goodbyeTime = time.Second - logTime
 
 // Endpoint is a named place on a bus that broadcasts and subscribes.
 //
@@ -137,6 +138,9 @@ func (ep *Endpoint) closeBy(ctx context.Context) error {
 	}
 	ep.tasks.wait()
 	ep.tasks.finish(ep.done)
+	if ep.node.line != nil {
+		ep.node.journal.wait()
+	}
 	return nil
 }
 

@@ -38,6 +38,7 @@ type Node struct {
 	cfg         atomic.Pointer[Config] // of an endpoint elsewhere, what the bus states
 	incarnation []byte
 	tasks       tasks         // what serves links
+	journal     journal       // what is to be logged
 	door        door          // who comes by a listener
 	draining    atomic.Bool   // endpoints are asked to send their last
 	line        *line         // to the bus elsewhere; nil on the bus itself
@@ -53,6 +54,7 @@ type Node struct {
 	used      map[*router.Party]topicSet // which of them each endpoint that is attached has used
 	calls     map[uint64]counterpart     // by the numbers that links know them by
 	peers     map[*peer]struct{}         // links to endpoints elsewhere
+	watchers  map[*peer]struct{}         // those of them that watch presence
 	sessions  map[string]*peer           // those that may be resumed, by their numbers
 	lastID    uint64                     // of topics, parties, subscriptions and calls
 	closed    bool                       // no endpoint may join
@@ -74,6 +76,7 @@ func NewNode(cfg Config) *Node {
 		used:        map[*router.Party]topicSet{},
 		calls:       map[uint64]counterpart{},
 		peers:       map[*peer]struct{}{},
+		watchers:    map[*peer]struct{}{},
 		sessions:    map[string]*peer{},
 		endpoints:   map[*Endpoint]struct{}{},
 	}
@@ -204,13 +207,14 @@ func (n *Node) leave(p *router.Party) {
 	}
 }
 
-// changedLocked wakes those who watch presence.
+// changedLocked wakes those who watch presence. Where nobody does, many who attach cost each other
+// nothing.
 func (n *Node) changedLocked(name string) {
 	if n.changed != nil {
 		close(n.changed)
 		n.changed = nil
 	}
-	for p := range n.peers {
+	for p := range n.watchers {
 		p.changedLocked(name)
 	}
 }
@@ -252,6 +256,7 @@ func (n *Node) Close() error {
 		ep.Close()
 	}
 	n.tasks.wait()
+	n.journal.wait()
 	return nil
 }
 

@@ -103,10 +103,11 @@ func (p *peer) leave() {
 	p.mu.Unlock()
 	p.node.mu.Lock()
 	delete(p.node.peers, p)
+	delete(p.node.watchers, p)
 	delete(p.node.sessions, string(p.session))
 	p.node.mu.Unlock()
 	for _, in := range p.inlets {
-		in.topic.heldElsewhere(p, nil)
+		in.topic.heldElsewhere(p, wire.Held{})
 	}
 	if p.party != nil {
 		p.node.leave(p.party)

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"log/slog"
 	"slices"
 	"sync"
 
@@ -143,10 +142,14 @@ func (p *post) join(m *member) {
 	p.members = append(p.members, m)
 }
 
-func (p *post) isAlone() bool {
+// onlyMember returns the member if there is one alone.
+func (p *post) onlyMember() *member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.members) == 1
+	if len(p.members) != 1 {
+		return nil
+	}
+	return p.members[0]
 }
 
 // expel removes a member. It is called together with its removal from the Node's table, so that
@@ -414,8 +417,8 @@ func (m *member) deliver(c *parcel, missed uint64) {
 func (m *member) send(c *parcel, d *Delivery) bool {
 	payload, err := c.body.Payload()
 	if err != nil {
-		slog.Error("lahja: an event that waited cannot be encoded", "event", d.Topic.Name,
-			"origin", d.Origin, "error", err)
+		d.Topic.node.report("lahja: an event that waited cannot be encoded",
+			"event", d.Topic.Name, "origin", d.Origin, "error", err)
 		if c.Call != nil {
 			c.Call.gone(c, fault.ResponderGone)
 		}

@@ -30,21 +30,16 @@ type presence struct {
 	changed  chan struct{}       // closed when view changes
 }
 
-// changedLocked notes that an endpoint has changed. The Node's mu is held.
+// changedLocked notes that an endpoint has changed, for p that watches. The Node's mu is held.
 func (p *peer) changedLocked(name string) {
 	p.mu.Lock()
-	watching := p.presence.watching
-	if watching {
-		p.presence.dirty[name] = struct{}{}
-		p.presence.due = true
-		if len(p.presence.dirty) > 2*p.node.table.Len()+spareNames {
-			p.beginLocked() // most have gone: who does not read must not have us remember them
-		}
+	p.presence.dirty[name] = struct{}{}
+	p.presence.due = true
+	if len(p.presence.dirty) > 2*p.node.table.Len()+spareNames {
+		p.beginLocked() // most have gone: who does not read must not have us remember them
 	}
 	p.mu.Unlock()
-	if watching {
-		p.link.Poke()
-	}
+	p.link.Poke()
 }
 
 // spareNames is how many endpoints that have gone are remembered for one that watches, and does not
@@ -74,9 +69,11 @@ func (p *peer) watch(body []byte) error {
 	case on > 1:
 		return fmt.Errorf("a watch of kind %d", on)
 	case on == 0:
+		delete(n.watchers, p)
 		s.watching, s.due, s.dirty = false, false, nil
 		return nil
 	case !s.watching:
+		n.watchers[p] = struct{}{}
 		s.watching = true
 		p.beginLocked()
 	}

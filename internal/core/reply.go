@@ -76,11 +76,26 @@ func (p *peer) sendAnswer(remote uint64, a Answer, final bool) {
 		}
 	}
 	frame := func(dst []byte) []byte { return wire.AppendReply(dst, &r) }
-	if final {
-		p.link.AnswerAhead(frame)
-	} else {
-		p.link.SendAhead(frame) // as many come as there are endpoints: that is not for who asks to say
+	// Of those that are not final as many come as there are endpoints: that is not for who asks to say.
+	if !p.link.Reply(len(r.Payload)+len(r.Message), final, frame) {
+		r.Origin, r.Code, r.Message = p.crammed(a.Origin)
+		r.Name, r.Payload = "", nil
+		p.link.Reply(0, final, frame)
 	}
+}
+
+// crammed is what the peer gets in place of an answer when as many bytes of answers wait for it as
+// may: its session is worth more than one answer.
+func (p *peer) crammed(origin string) (from, code, message string) {
+	most := p.node.config().AnswerBytes
+	if p.party == nil {
+		return origin, string(fault.Denied), fmt.Sprintf(
+			"endpoint %q has %d bytes of answers that wait to be sent, which is as many as it may",
+			origin, most)
+	}
+	return "bus", string(fault.Denied), fmt.Sprintf(
+		"endpoint %q has %d bytes of answers that it has not read, which is as many as it may",
+		p.party.Name, most)
 }
 
 // reply takes an answer to a call of this Node.

@@ -2,7 +2,6 @@ package core
 
 import (
 	"cmp"
-	"log/slog"
 	"slices"
 
 	"github.com/lahja-go/lahja/internal/window"
@@ -67,7 +66,7 @@ func (n *Node) retainAll(ep *Endpoint, p *peer) bool {
 	for _, t := range topics {
 		if err := p.permit(broadcasting, t.Name); err != nil {
 			if t.forgetAll(ep.name, ep.party.ID) {
-				slog.Warn("lahja: what was retained is not allowed any more", "error", err)
+				n.warn("lahja: what was retained is not allowed any more", "error", err)
 			}
 			continue
 		}
@@ -83,7 +82,7 @@ func (n *Node) retainAll(ep *Endpoint, p *peer) bool {
 func (n *Node) retainAgain(ep *Endpoint, p *peer, t *Topic, kept keptValue) bool {
 	payload, err := kept.body.Payload()
 	if err != nil {
-		slog.Error("lahja: an event that was retained cannot be encoded", "event", t.Name,
+		n.report("lahja: an event that was retained cannot be encoded", "event", t.Name,
 			"key", kept.key, "error", err)
 		return true
 	}

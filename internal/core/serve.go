@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -64,7 +63,8 @@ func (p *peer) servedUnder(ctx context.Context) {
 // Silent implements [session.Handler].
 func (p *peer) Silent(since time.Duration) {
 	if p.party != nil {
-		slog.Warn("lahja: an endpoint has fallen silent", "endpoint", p.party.Name, "for", since)
+		p.node.warn("lahja: an endpoint has fallen silent",
+			"endpoint", p.party.Name, "for", since)
 	}
 }
 
@@ -73,7 +73,7 @@ func (p *peer) Ended(err error, lost int) {
 	if p.party == nil {
 		p.node.sessionEnded(p, err, lost)
 	} else if lost > 0 {
-		slog.Warn("lahja: an endpoint's session was lost; events for it may be lost too",
+		p.node.warn("lahja: an endpoint's session was lost; events for it may be lost too",
 			"endpoint", p.party.Name, "events", lost, "error", err)
 	}
 	p.leave()
@@ -309,7 +309,7 @@ func (n *Node) tryJoin(hello *wire.Hello, caller Caller, allowed *grants) (*peer
 	}
 	opt := session.Options{
 		MaxFrame: n.config().MaxFrame, Limit: n.backlogLimit(), Answers: n.config().Answers,
-		Heartbeat: n.config().Heartbeat,
+		Replies: n.config().AnswerBytes, Heartbeat: n.config().Heartbeat,
 	}
 	if n.config().Resume > 0 && slices.Contains(hello.Features, resumable) {
 		opt.Window = n.config().Resume

@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -25,10 +24,10 @@ const (
 
 // held is which publishers of a topic wait.
 type held struct {
-	mu     sync.Mutex         // guards what follows
-	own    map[*Outlet]int    // those of this Node: calls that wait
-	others map[*peer][]string // those that a neighbour has told of
-	told   map[*peer][]string // the neighbours that were told that somebody waits, and who
+	mu     sync.Mutex          // guards what follows
+	own    map[*Outlet]int     // those of this Node: calls that wait
+	others map[*peer]wire.Held // those that a neighbour has told of
+	told   map[*peer]wire.Held // the neighbours that were told that somebody waits, and what
 	timer  *time.Timer
 	ticks  bool               // the timer runs
 	silent map[*peer]*silence // links that owe something
@@ -63,18 +62,18 @@ func (t *Topic) release(o *Outlet) {
 }
 
 // heldElsewhere notes which publishers wait that p knows of; none: it is over.
-func (t *Topic) heldElsewhere(p *peer, names []string) {
+func (t *Topic) heldElsewhere(p *peer, m wire.Held) {
 	h := &t.held
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(names) == 0 {
+	if len(m.Publishers) == 0 {
 		delete(h.others, p)
 		return
 	}
 	if h.others == nil {
-		h.others = map[*peer][]string{}
+		h.others = map[*peer]wire.Held{}
 	}
-	h.others[p] = names
+	h.others[p] = m
 	h.tickLocked(t)
 }
 
@@ -96,8 +95,10 @@ func (t *Topic) lookAtStalled() {
 	h.mu.Lock()
 	names := h.ownLocked()
 	tell := names
+	var alone []uint64
 	for _, others := range h.others {
-		names = append(names, others...)
+		names = append(names, others.Publishers...)
+		alone = append(alone, others.Alone...)
 	}
 	if t.node.line == nil {
 		slices.Sort(names)
@@ -117,7 +118,7 @@ func (t *Topic) lookAtStalled() {
 	t.node.mu.Unlock()
 	for _, entry := range subs {
 		if s := ownSub(entry.Ref); s != nil {
-			s.watchStall(now, names)
+			s.watchStall(now, names, s.alone(alone))
 		}
 	}
 	for _, p := range t.Route().peers() {
@@ -149,7 +150,8 @@ func ownSub(ref any) *Sub {
 // this Node, the endpoints elsewhere that subscribe all. One that subscribes no more is told that
 // it is over.
 func (t *Topic) tellHeld(names []string) {
-	neighbours := t.Route().peers()
+	route := t.Route()
+	neighbours, alone := route.peers(), route.alone()
 	if line := t.node.line; line != nil {
 		neighbours = []*peer{line.latest()}
 	}
@@ -158,30 +160,38 @@ func (t *Topic) tellHeld(names []string) {
 	defer h.mu.Unlock()
 	for p := range h.told {
 		if !slices.Contains(neighbours, p) {
-			h.tellLocked(t, p, nil)
+			h.tellLocked(t, p, wire.Held{Number: t.ID})
 		}
 	}
 	for _, p := range neighbours {
-		h.tellLocked(t, p, names)
+		m := wire.Held{Number: t.ID, Publishers: names[:min(len(names), maxHeld)]}
+		if len(names) > 0 {
+			m.Alone = alone[p]
+		}
+		h.tellLocked(t, p, m)
 	}
 }
 
-// maxHeld is how many names are told at once, so that they fit every frame; it is for people.
-const maxHeld = 16
+// maxHeld and maxAlone are how many names and numbers are told at once, so that they fit every frame.
+// The names are for people; more groups of one event than that are not watched.
+const (
+	maxHeld  = 16
+	maxAlone = 256
+)
 
-func (h *held) tellLocked(t *Topic, p *peer, names []string) {
-	names = names[:min(len(names), maxHeld)]
-	if slices.Equal(names, h.told[p]) || len(names) > 0 && !p.link.Knows(t.ID) {
+func (h *held) tellLocked(t *Topic, p *peer, m wire.Held) {
+	last, over := h.told[p], len(m.Publishers) == 0
+	if slices.Equal(m.Publishers, last.Publishers) && slices.Equal(m.Alone, last.Alone) ||
+		!over && !p.link.Knows(t.ID) {
 		return // where no event has gone yet nothing waits
 	}
-	if len(names) == 0 {
+	if over {
 		delete(h.told, p)
 	} else if h.told == nil {
-		h.told = map[*peer][]string{p: names}
+		h.told = map[*peer]wire.Held{p: m}
 	} else {
-		h.told[p] = names
+		h.told[p] = m
 	}
-	m := wire.Held{Number: t.ID, Publishers: names}
 	p.link.Send(func(dst []byte) []byte { return wire.AppendControl(dst, wire.TypeHeld, m) })
 }
 
@@ -203,6 +213,26 @@ func (r *Route) peers() []*peer {
 	return list
 }
 
+// alone returns the members elsewhere whose groups have no other, by where they are. Only the bus
+// knows them.
+func (r *Route) alone() map[*peer][]uint64 {
+	var list map[*peer][]uint64
+	for _, p := range r.posts {
+		m := p.onlyMember()
+		if p.group == "" || m == nil || m.peer == nil || len(list[m.peer]) == maxAlone {
+			continue
+		}
+		if list == nil {
+			list = map[*peer][]uint64{}
+		}
+		list[m.peer] = append(list[m.peer], m.entry.ID)
+	}
+	for _, ids := range list {
+		slices.Sort(ids)
+	}
+	return list
+}
+
 // heldBy takes what a neighbour tells of the publishers that wait.
 func (p *peer) heldBy(body []byte) error {
 	var m wire.Held
@@ -220,30 +250,32 @@ func (p *peer) heldBy(body []byte) error {
 	case in.account.Idle(): // an endpoint speaks for itself alone, and only if it may have to wait
 		return nil
 	default:
-		m.Publishers = []string{p.party.Name}
+		m.Publishers, m.Alone = []string{p.party.Name}, nil
 	}
 	in.hold(len(m.Publishers) > 0)
-	in.topic.heldElsewhere(p, m.Publishers)
+	in.topic.heldElsewhere(p, m)
 	return nil
 }
 
 // alone reports whether publishers have nobody else to turn to. Only the bus knows of a group's other
-// members: one elsewhere counts as having some.
-func (s *Sub) alone() bool {
+// members, and has told those elsewhere which have none.
+func (s *Sub) alone(told []uint64) bool {
 	if s.Spec.Group == "" {
 		return true
 	}
-	m, known := s.entry.Ref.(*member)
-	return known && m.post.isAlone()
+	if m, here := s.entry.Ref.(*member); here {
+		return m.post.onlyMember() == m
+	}
+	return slices.Contains(told, s.ID)
 }
 
 // watchStall looks at s while publishers wait, or with none when that is over. A member of a group
-// holds one event at a time, which is not what a publisher waits for as long as there are others.
-func (s *Sub) watchStall(now time.Time, publishers []string) {
+// holds one event at a time, which is not what a publisher waits for unless the member is alone.
+func (s *Sub) watchStall(now time.Time, publishers []string, alone bool) {
 	limit := s.Endpoint.node.config().Stall
 	taken := s.Box.Sent()
 	s.mu.Lock()
-	honest := len(publishers) == 0 || s.Box.Lag() == 0 || s.busy.Load() > 0 || !s.alone()
+	honest := len(publishers) == 0 || s.Box.Lag() == 0 || s.busy.Load() > 0 || !alone
 	if honest || s.stall.since.IsZero() || taken != s.stall.taken {
 		s.stall = stall{taken: taken}
 		if !honest {
@@ -257,7 +289,7 @@ func (s *Sub) watchStall(now time.Time, publishers []string) {
 	s.stall.warned = s.stall.warned || warn
 	s.mu.Unlock()
 	if warn {
-		slog.Warn("lahja: a subscription takes nothing and holds publishers up",
+		s.Endpoint.node.warn("lahja: a subscription takes nothing and holds publishers up",
 			"subscriber", s.Endpoint.name, "event", s.Spec.Event, "publishers", publishers,
 			"subscribed", s.source(), "for", stood)
 	}
@@ -290,8 +322,8 @@ func (t *Topic) watchSilence(p *peer, now time.Time, publishers []string) {
 	p.link.Ping()
 	cut := limit > 0 && silent >= limit
 	if warn || cut {
-		slog.Warn("lahja: an endpoint says nothing and holds publishers up", "subscriber", p.party.Name,
-			"event", t.Name, "publishers", publishers, "for", silent, "ended", cut)
+		t.node.warn("lahja: an endpoint says nothing and holds publishers up",
+			"subscriber", p.party.Name, "event", t.Name, "publishers", publishers, "for", silent, "ended", cut)
 	}
 	if cut {
 		p.link.Kill(fmt.Errorf("%w: nothing was heard for %v", session.ErrOverflow, silent))

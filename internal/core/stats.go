@@ -250,5 +250,5 @@ func (t *Topic) waits(o *Outlet) int {
 func (t *Topic) waitsElsewhere(p *peer) int {
 	t.held.mu.Lock()
 	defer t.held.mu.Unlock()
-	return len(t.held.others[p])
+	return len(t.held.others[p].Publishers)
 }

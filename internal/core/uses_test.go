@@ -91,6 +91,7 @@ func (n *Node) traces() map[string]int {
 	return map[string]int{
 		"topics": len(n.topics), "used": len(n.used), "calls": len(n.calls), "peers": len(n.peers),
 		"endpoints": len(n.endpoints), "parties": parties, "sessions": len(n.sessions),
+		"watchers": len(n.watchers),
 	}
 }
 

@@ -82,6 +82,7 @@ type Options struct {
 	MaxFrame  int           // bytes
 	Limit     int64         // bytes that wait to be written or confirmed, for each event name
 	Answers   int           // that wait so; 0: any number
+	Replies   int64         // bytes of answers to requests that wait so, beside Limit
 	Window    time.Duration // how long it lives without a connection; 0: it is not resumed
 	Heartbeat time.Duration // after which silence is suspicious; 0: it never is
 	Dials     bool          // this side makes the connections

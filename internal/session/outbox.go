@@ -15,6 +15,7 @@ type chunk struct {
 	frames  uint64           // numbered ones
 	events  int              // of them, that count if they are lost
 	answers int              // of them
+	replies int64            // bytes of those that a Reply has queued
 	calls   []uint64         // the requests in it
 	void    []*window.Flight // of requests that were withdrawn; their bytes are still here
 	goodbye bool             // it holds the last numbered frame
@@ -48,7 +49,7 @@ func newChunk() *chunk {
 // trimmed.
 func (c *chunk) recycle() {
 	c.letGo()
-	c.frames, c.events, c.answers, c.calls, c.goodbye = 0, 0, 0, c.calls[:0], false
+	c.frames, c.events, c.answers, c.replies, c.calls, c.goodbye = 0, 0, 0, 0, c.calls[:0], false
 	if cap(c.buf) >= chunkSize && cap(c.buf) <= 2*wire.RecordBody {
 		chunks.Put(c)
 	}
@@ -99,6 +100,7 @@ type outbox struct {
 	kept      []*chunk // in the order of their positions
 	keptSize  int64    // bytes in kept
 	answers   int      // in urgent, queue and kept
+	replies   int64    // bytes of answers to requests there
 	position  uint64   // of the next numbered frame to be written
 	confirmed uint64   // how many numbered frames the peer has confirmed
 }
@@ -129,9 +131,10 @@ func (o *outbox) nameLocked(n wire.Name) *named {
 }
 
 // overLocked reports whether more waits than the windows of publishers and what goes with events
-// can explain. Each event name has its windows.
+// can explain. Each event name has its windows. Answers to requests have none, and a limit of their
+// own: a peer may ask for more at once than it can read as fast as it is answered.
 func (o *outbox) overLocked(limit int64) bool {
-	size := o.size + o.keptSize
+	size := o.size + o.keptSize - o.replies
 	return size > limit && size > limit*int64(o.slots.names)
 }
 
@@ -154,13 +157,19 @@ func (o *outbox) next() *chunk {
 	if c != nil {
 		o.size -= int64(len(c.buf) - wire.HeaderSize)
 		if !o.keep {
-			o.answers -= c.answers
+			o.forgetLocked(c)
 		}
 		for _, call := range c.calls {
 			delete(o.calls, call)
 		}
 	}
 	return c
+}
+
+// forgetLocked counts the answers in c no more.
+func (o *outbox) forgetLocked(c *chunk) {
+	o.answers -= c.answers
+	o.replies -= c.replies
 }
 
 // number gives c, which is to be written now, its position.
@@ -203,7 +212,7 @@ func (o *outbox) confirm(position uint64) bool {
 	for len(o.kept) > 0 && o.kept[0].end() <= o.confirmed {
 		c := pop(&o.kept)
 		o.keptSize -= int64(len(c.buf))
-		o.answers -= c.answers
+		o.forgetLocked(c)
 		if !c.writing {
 			c.recycle() // it has let go of all that it held
 		}

@@ -66,25 +66,45 @@ func (l *Link) Send(frame func(dst []byte) []byte) {
 
 // Answer is Send for a frame that the peer has asked for, of which it may leave so many unread.
 func (l *Link) Answer(frame func(dst []byte) []byte) {
-	l.answer(&l.out.queue, frame)
-}
-
-// AnswerAhead is Answer for one that goes ahead of the events.
-func (l *Link) AnswerAhead(frame func(dst []byte) []byte) {
-	l.answer(&l.out.urgent, frame)
-}
-
-func (l *Link) answer(queue *[]*chunk, frame func(dst []byte) []byte) {
 	l.out.mu.Lock()
 	if l.out.sealed {
 		l.out.mu.Unlock()
 		return
 	}
-	c := l.out.tailLocked(queue, wire.FrameHeader)
+	c := l.out.tailLocked(&l.out.queue, wire.FrameHeader)
 	c.answers++
 	l.out.answers++
 	l.out.appendLocked(c, frame)
 	l.unlockAndWrite()
+}
+
+// Reply queues one numbered frame that answers a request, ahead of the events, with a content of so
+// many bytes. It reports false when that would be more than may wait; a frame without a content is
+// never refused. last says that it counts as Answer does: the request has no other.
+func (l *Link) Reply(content int, last bool, frame func(dst []byte) []byte) (queued bool) {
+	o := &l.out
+	o.mu.Lock()
+	if o.sealed {
+		o.mu.Unlock()
+		return true
+	}
+	if content > 0 && o.replies+int64(content) > l.opt.Replies {
+		o.mu.Unlock()
+		return false
+	}
+	c := o.tailLocked(&o.urgent, wire.FrameHeader)
+	before := o.size
+	o.appendLocked(c, frame)
+	if content > 0 {
+		c.replies += o.size - before
+		o.replies += o.size - before
+	}
+	if last {
+		c.answers++
+		o.answers++
+	}
+	l.unlockAndWrite()
+	return true
 }
 
 // SendAhead queues one numbered frame that goes ahead of the events.

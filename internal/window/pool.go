@@ -32,15 +32,17 @@ type Pool struct {
 
 	largest int64 // for an event of which a publisher elsewhere is to have room; 0: of any size
 
-	mu       sync.Mutex // guards what follows
-	accounts map[*Account]struct{}
+	mu      sync.Mutex // guards what follows
+	needy   circle     // the accounts that want more than they have
+	lending circle     // those elsewhere that may be asked to give back what they were granted
+	rest    int        // calls of reclaimLocked that do nothing
 }
 
 // NewPool returns a Pool that shares limit bytes. A publisher elsewhere with something outstanding
 // is granted room for an event of the largest size, as far as its share allows: with less it could
 // have to wait for room that there is.
 func NewPool(limit, largest int64) *Pool {
-	p := &Pool{largest: largest, accounts: map[*Account]struct{}{}}
+	p := &Pool{largest: largest}
 	p.limit.Store(limit)
 	return p
 }
@@ -61,7 +63,9 @@ type Account struct {
 	waiters []*waiter     // in the order of their calls
 	closed  error         // why it was closed
 	empty   chan struct{} // closed when nothing is outstanding; nil: nobody waits
-	heeded  bool          // it is closed, and has yet to be forgotten
+	heeded  bool          // it is closed, and something of it is outstanding
+	needs   int           // its place in pool.needy, from 1; 0: none
+	lends   int           // its place in pool.lending
 }
 
 type waiter struct {
@@ -78,11 +82,7 @@ func (p *Pool) Open() *Account { return p.open(nil) }
 func (p *Pool) OpenRemote(tell func()) *Account { return p.open(tell) }
 
 func (p *Pool) open(tell func()) *Account {
-	a := &Account{pool: p, tell: tell, asked: -1}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.accounts[a] = struct{}{}
-	return a
+	return &Account{pool: p, tell: tell, asked: -1}
 }
 
 // SetLimit changes the limit; waiters that now have room go on.
@@ -158,6 +158,7 @@ func (a *Account) enqueue(size int64) (*waiter, error) {
 	w := &waiter{size: size, ready: make(chan struct{})}
 	a.waiters = append(a.waiters, w)
 	a.wakeLocked()
+	a.placeLocked()
 	return w, nil
 }
 
@@ -176,6 +177,7 @@ func (a *Account) withdraw(w *waiter) bool {
 			p.waiting.Add(-1)
 		}
 		a.wakeLocked()
+		a.placeLocked()
 		return true
 	}
 	return false
@@ -194,6 +196,7 @@ func (a *Account) Arrived(size int64) bool {
 	if a.closed == nil && !a.starved && short && a.grant < p.share() {
 		a.starved = true
 		p.waiting.Add(1)
+		a.placeLocked()
 	}
 	var notices notices
 	if a.starved {
@@ -224,6 +227,7 @@ func (a *Account) Acknowledge(change uint64) {
 	if a.asked >= 0 && change == a.change {
 		a.setGrantLocked(a.asked)
 		a.asked = -1
+		a.placeLocked()
 		notices = p.serveLocked()
 	}
 	p.mu.Unlock()
@@ -265,7 +269,6 @@ func (a *Account) drainedLocked() {
 	if a.closed != nil && a.heeded {
 		a.heeded = false
 		a.pool.waiting.Add(-1)
-		delete(a.pool.accounts, a)
 	}
 }
 
@@ -303,6 +306,7 @@ func (a *Account) Close(err error) {
 		p.waiting.Add(-1)
 	}
 	a.setGrantLocked(0)
+	a.placeLocked()
 	a.heeded = true
 	p.waiting.Add(1) // until it is drained
 	if a.used.Load() == 0 {
@@ -404,8 +408,42 @@ func (a *Account) wakeLocked() {
 		a.waiters = a.waiters[1:]
 		if len(a.waiters) == 0 {
 			a.pool.waiting.Add(-1)
+			a.placeLocked()
 		}
 	}
+}
+
+// circle is some of a pool's accounts, which are looked at in turn. Each knows its place, so that it
+// comes and goes in no time however many there are.
+type circle struct {
+	list []*Account
+	turn int // the place in list of the one that is looked at next
+}
+
+// put adds a or takes it out; place is where a keeps its place.
+func (c *circle) put(a *Account, place func(*Account) *int, in bool) {
+	at := place(a)
+	switch last := len(c.list) - 1; {
+	case in == (*at > 0):
+	case in:
+		c.list = append(c.list, a)
+		*at = len(c.list)
+	default:
+		c.list[*at-1] = c.list[last]
+		*place(c.list[last]) = *at
+		c.list[last] = nil
+		c.list = c.list[:last]
+		*at = 0
+	}
+}
+
+// next returns the one whose turn it is; nil: there is none.
+func (c *circle) next() *Account {
+	if len(c.list) == 0 {
+		return nil
+	}
+	c.turn %= len(c.list)
+	return c.list[c.turn]
 }
 
 // notices are accounts whose publishers are to be told once the lock is released.
@@ -418,33 +456,50 @@ func (ns notices) send() {
 }
 
 // serveLocked gives what is free to those that wait for it, and asks publishers elsewhere that
-// hold more than their share to give it back when that is not enough.
+// hold more than their share to give it back when that is not enough. When nothing is free it looks
+// at a few of those that wait, in turn, and not at all of them: they may be many, and it is called for
+// each event.
 func (p *Pool) serveLocked() (out notices) {
 	if p.waiting.Load() == 0 {
 		return nil
 	}
+	const few = 8
 	short := false
-	for a := range p.accounts {
-		switch {
-		case a.closed != nil:
-		case a.starved:
-			if grant := a.nextGrantLocked(); grant > a.grant && a.asked < 0 {
-				a.setGrantLocked(grant)
-				a.change++
-				a.starved = false
-				p.waiting.Add(-1)
-				out = append(out, a)
-			}
-			short = short || a.starved
-		case len(a.waiters) > 0:
-			a.wakeLocked()
-			short = short || len(a.waiters) > 0 && a.used.Load() < p.share()/2
+	for looked, all := 0, len(p.needy.list); looked < all; looked++ {
+		if looked >= few && p.reserved.Load() >= p.limit.Load() {
+			break
+		}
+		a := p.needy.next()
+		if a == nil {
+			break
+		}
+		if a.starved && a.serveGrantLocked() {
+			out = append(out, a)
+		}
+		a.wakeLocked()
+		short = short || a.starved || len(a.waiters) > 0 && a.used.Load() < p.share()/2
+		if a.needs > 0 {
+			p.needy.turn++ // else another has taken its place
 		}
 	}
 	if short {
 		out = append(out, p.reclaimLocked()...)
 	}
 	return out
+}
+
+// serveGrantLocked gives a starved publisher a larger window, if it can have one.
+func (a *Account) serveGrantLocked() (granted bool) {
+	grant := a.nextGrantLocked()
+	if grant <= a.grant || a.asked >= 0 {
+		return false
+	}
+	a.setGrantLocked(grant)
+	a.change++
+	a.starved = false
+	a.pool.waiting.Add(-1)
+	a.placeLocked()
+	return true
 }
 
 // nextGrantLocked is the window that a starved publisher can have now: twice the last, within
@@ -456,18 +511,36 @@ func (a *Account) nextGrantLocked() int64 {
 }
 
 // reclaimLocked asks for what idle publishers hold, and for what busy ones hold above their share.
+// Where they are many it rests after that, so that looking at all of them costs each call little.
 func (p *Pool) reclaimLocked() (out notices) {
+	if p.rest > 0 {
+		p.rest--
+		return nil
+	}
+	p.rest = len(p.lending.list) / 16
 	share := p.share()
-	for a := range p.accounts {
+	for i := len(p.lending.list) - 1; i >= 0; i-- { // who is asked leaves the list
+		a := p.lending.list[i]
 		keep := share
 		if a.used.Load() == 0 {
 			keep = 0
 		}
-		if a.tell != nil && a.closed == nil && a.asked < 0 && a.grant > keep {
+		if a.grant > keep {
 			a.asked = keep
 			a.change++
+			a.placeLocked()
 			out = append(out, a)
 		}
 	}
 	return out
 }
+
+// placeLocked puts a where it belongs.
+func (a *Account) placeLocked() {
+	p := a.pool
+	p.needy.put(a, needs, a.starved || len(a.waiters) > 0)
+	p.lending.put(a, lends, a.grant > 0 && a.asked < 0 && a.closed == nil)
+}
+
+func needs(a *Account) *int { return &a.needs }
+func lends(a *Account) *int { return &a.lends }

@@ -48,6 +48,8 @@ func TestControlKeys(t *testing.T) {
 		{wire.Peer{Name: "n", Events: []string{"e"}, Gone: true}, "a3 01616e 02816165 03f5"},
 		{wire.Forget{Event: "e", Key: "k"}, "a2 016165 02616b"},
 		{wire.Held{Number: 1, Publishers: []string{"p"}}, "a2 0101 02816170"},
+		{wire.Held{Number: 1, Publishers: []string{"p"}, Alone: []uint64{2, 3}},
+			"a3 0101 02816170 03820203"},
 		{wire.Goodbye{Code: "c", Message: "m"}, "a2 016163 02616d"},
 		{wire.Goodbye{}, "a0"},
 		{wire.Subscribe{ID: 1, Event: "e"}, "a2 0101 026165"},

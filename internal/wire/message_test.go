@@ -90,7 +90,7 @@ var messages = []message{
 		return wire.Forget{Event: text(t), Key: text(t)}
 	}),
 	control("Held", wire.TypeHeld, func(t *rapid.T) wire.Held {
-		return wire.Held{Number: number(t), Publishers: texts(t)}
+		return wire.Held{Number: number(t), Publishers: texts(t), Alone: numbers(t)}
 	}),
 	control("Goodbye", wire.TypeGoodbye, func(t *rapid.T) wire.Goodbye {
 		return wire.Goodbye{Code: text(t), Message: text(t)}
@@ -119,6 +119,14 @@ func text(t *rapid.T) string   { return rapid.StringN(0, -1, 64).Draw(t, "text")
 // texts is nil when there are none, as it arrives.
 func texts(t *rapid.T) []string {
 	if list := rapid.SliceOfN(rapid.StringN(0, -1, 40), 0, 4).Draw(t, "texts"); len(list) > 0 {
+		return list
+	}
+	return nil
+}
+
+// numbers is nil when there are none, as it arrives.
+func numbers(t *rapid.T) []uint64 {
+	if list := rapid.SliceOfN(rapid.Uint64(), 0, 4).Draw(t, "numbers"); len(list) > 0 {
 		return list
 	}
 	return nil
