@@ -229,8 +229,8 @@ func (b *Bus) serve(ctx context.Context, c Conn, admitted func()) error {
 }
 
 // Shutdown takes no more endpoints and events, delivers what was accepted, waits for the handlers of
-// this process to return, and closes the bus. When ctx ends first it closes the bus at once, and
-// returns an error that says what was not delivered.
+// this process to return, and closes the bus. When ctx ends first it closes the bus at once. It
+// returns an error that says what was not delivered, because ctx ended or an endpoint's session did.
 func (b *Bus) Shutdown(ctx context.Context) error { return b.node.Shutdown(ctx) }
 
 // Close ends the bus and detaches all endpoints. It first hands over what was accepted, for a second
@@ -284,7 +284,8 @@ func (ep *Endpoint) Err() error { return ep.core.Err() }
 
 // Shutdown takes no more events, waits until handlers are done with what arrived (or it is in a
 // Stream's channel) and until all that was broadcast has been taken, then closes the endpoint. When
-// ctx ends first it closes the endpoint at once, and returns an error that says what was left.
+// ctx ends first it closes the endpoint at once, and returns an error that says what was left. It
+// returns one as well when the session with the bus is lost meanwhile, and perhaps events with it.
 func (ep *Endpoint) Shutdown(ctx context.Context) error { return ep.core.Shutdown(ctx) }
 
 // Close ends the endpoint: its subscriptions end, and calls that wait fail with [ErrClosed]. It
