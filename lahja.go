@@ -204,7 +204,8 @@ func (b *Bus) ServeListener(ctx context.Context, l Listener) error {
 // is refused. It closes c.
 //
 // An endpoint whose connection has broken may come back over another one, within the time of
-// Limits.Resume, and is then served under the ctx of that one. It has to know the session's secret
+// Limits.Resume, and is then served under the ctx of that one. Until then it is served under ctx, the
+// end of which ends its session, although ServeConn has returned. It has to know the session's secret
 // and to have the same Identity: the same Transport, Name and User, and a Certificate of the same
 // issuer, subject and alternative names, so that it may be a renewed one.
 func (b *Bus) ServeConn(ctx context.Context, c Conn) error {

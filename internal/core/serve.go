@@ -58,11 +58,14 @@ func (p *peer) servedUnder(ctx context.Context) {
 		after.Stop()
 	})
 	p.mu.Lock()
-	before := p.unserve
+	before, gone := p.unserve, p.gone
 	p.unserve = stop
 	p.mu.Unlock()
 	if before != nil {
 		before()
+	}
+	if gone { // perhaps for good, and then nobody calls stop: ctx may outlive the session by far
+		stop()
 	}
 }
 
