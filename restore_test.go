@@ -110,8 +110,8 @@ func TestRestoringMeetsAStalledSubscription(t *testing.T) {
 	})
 }
 
-// A restarted bus that allows less to be retained than the one before gets as much as it allows. The
-// endpoint lives on, and what is too much has ended for its own subscriptions as well.
+// A restarted bus that allows less to be retained than the one before gets as much as it allows.
+// The endpoint lives on, and what is too much has ended for its own subscriptions as well.
 func TestRestoringWhereLessIsAllowed(t *testing.T) {
 	type value = freightA
 	small, large := value{make([]byte, 900)}, value{make([]byte, 9000)}

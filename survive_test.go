@@ -537,8 +537,8 @@ func TestCloseWithoutConnections(t *testing.T) {
 	}
 }
 
-// An endpoint that has left keeps nobody waiting, also when its connection breaks before it has heard
-// the bus's own goodbye.
+// An endpoint that has left keeps nobody waiting, also when its connection breaks before it has
+// heard the bus's own goodbye.
 func TestCloseAfterALostGoodbye(t *testing.T) {
 	cross(t, lahja.Limits{Resume: time.Hour}, nil, func(c *crossing) {
 		log := logRecords(c)

@@ -226,9 +226,9 @@ func (ep *Endpoint) openSubs() []*Sub {
 }
 
 // Shutdown takes no more events, lets the handlers finish what has arrived and channels be read,
-// hands over what was broadcast, and closes. At the end of ctx it closes at once and returns why. It
-// also fails when the session with the bus is lost meanwhile, and perhaps events with it. An endpoint
-// whose link has ended still lets its handlers finish.
+// hands over what was broadcast, and closes. At the end of ctx it closes at once and returns why.
+// It also fails when the session with the bus is lost meanwhile, and perhaps events with it. An
+// endpoint whose link has ended still lets its handlers finish.
 func (ep *Endpoint) Shutdown(ctx context.Context) error {
 	ended := ep.closing
 	state, _ := ep.look()

@@ -80,9 +80,9 @@ func (n *Node) retainAll(ep *Endpoint, p *peer) bool {
 	return true
 }
 
-// retainType sends what the endpoint has retained of one type, as far as the bus allows it, which may
-// be another one than before; all is how many bytes it allows of this type and those that follow. What
-// is too much is forgotten.
+// retainType sends what the endpoint has retained of one type, as far as the bus allows it, which
+// may be another one than before; all is how many bytes it allows of this type and those that
+// follow. What is too much is forgotten.
 func (n *Node) retainType(ep *Endpoint, p *peer, t *Topic, all *int64) bool {
 	keys, bytes, tooMuch := n.config().RetainedKeys, n.config().RetainedType, 0
 	for _, e := range t.kept.of(ep.name) {
