@@ -204,9 +204,10 @@ func (b *Bus) ServeListener(ctx context.Context, l Listener) error {
 // is refused. It closes c.
 //
 // An endpoint whose connection has broken may come back over another one, within the time of
-// Limits.Resume, and is then served under the ctx of that one. It has to know the session's secret
-// and to have the same Identity: the same Transport, Name and User, and a Certificate of the same
-// issuer, subject and alternative names, so that it may be a renewed one.
+// Limits.Resume, and is then served under the ctx of that one. Until then it is served under ctx,
+// the end of which ends its session, although ServeConn has returned. It has to know the
+// session's secret and to have the same Identity: the same Transport, Name and User, and a
+// Certificate of the same issuer, subject and alternative names, so that it may be a renewed one.
 func (b *Bus) ServeConn(ctx context.Context, c Conn) error {
 	return b.serve(ctx, c, func() {})
 }
@@ -228,9 +229,10 @@ func (b *Bus) serve(ctx context.Context, c Conn, admitted func()) error {
 	}, attached)
 }
 
-// Shutdown takes no more endpoints and events, delivers what was accepted, waits for the handlers of
-// this process to return, and closes the bus. When ctx ends first it closes the bus at once, and
-// returns an error that says what was not delivered.
+// Shutdown takes no more endpoints and events, delivers what was accepted, waits for the handlers
+// of this process to return, and closes the bus. When ctx ends first it closes the bus at once.
+// It returns an error that says what was not delivered, because ctx ended or an endpoint's
+// session did.
 func (b *Bus) Shutdown(ctx context.Context) error { return b.node.Shutdown(ctx) }
 
 // Close ends the bus and detaches all endpoints. It first hands over what was accepted, for a second
@@ -284,7 +286,8 @@ func (ep *Endpoint) Err() error { return ep.core.Err() }
 
 // Shutdown takes no more events, waits until handlers are done with what arrived (or it is in a
 // Stream's channel) and until all that was broadcast has been taken, then closes the endpoint. When
-// ctx ends first it closes the endpoint at once, and returns an error that says what was left.
+// ctx ends first it closes the endpoint at once, and returns an error that says what was left. It
+// returns one as well when the session with the bus is lost meanwhile, and perhaps events with it.
 func (ep *Endpoint) Shutdown(ctx context.Context) error { return ep.core.Shutdown(ctx) }
 
 // Close ends the endpoint: its subscriptions end, and calls that wait fail with [ErrClosed]. It

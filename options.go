@@ -83,7 +83,8 @@ type Limits struct {
 	// RetainedKeys and RetainedBytes are how many keys, and bytes with 128 for each, an endpoint may
 	// retain of one event type; 1,024 and 1 MiB by default. Retained is the bytes of all types
 	// together; 16 MiB by default. Beyond them a broadcast with Retain or RetainKey fails with
-	// ErrTooLarge.
+	// ErrTooLarge. What an endpoint has retained when it comes from a bus that allows more is
+	// forgotten as far as it is too much, the latest keys first, and the log says so.
 	RetainedKeys            int
 	RetainedBytes, Retained int64
 }

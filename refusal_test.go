@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,12 +12,13 @@ import (
 	"github.com/lahja-go/lahja"
 	"github.com/lahja-go/lahja/internal/wire"
 	"github.com/lahja-go/lahja/transports/memory"
+	"github.com/lahja-go/lahja/transports/tcp"
 )
 
 // resumption is a stranger's session with a bus.
 type resumption struct {
 	testing.TB
-	place   *memory.Transport
+	place   lahja.Transport
 	bus     *lahja.Bus
 	own     *lahja.Endpoint
 	session []byte
@@ -243,6 +245,84 @@ func TestHighestAttemptWins(t *testing.T) {
 			r.Error("the connection that was displaced is still served")
 		}
 	})
+}
+
+// Of many resumes at the same time, some of them with equal attempts, one with the highest attempt
+// wins, and what is sent arrives there, once and in order.
+func TestResumesRace(t *testing.T) {
+	for _, network := range []bool{false, true} {
+		r := &resumption{TB: t, place: memory.New(), bus: lahja.NewBus()}
+		if network {
+			r.place = tcp.New("127.0.0.1:0")
+		}
+		l, err := r.place.Listen(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if network {
+			r.place = tcp.New(l.Addr())
+		}
+		go r.bus.ServeListener(t.Context(), l)
+		if r.own, err = r.bus.Endpoint("own"); err != nil {
+			t.Fatal(err)
+		}
+		s, f := r.dial(wire.Hello{Name: "stranger", Features: []string{"resume"}})
+		var w wire.Welcome
+		if err := wire.ParseControl(f.Body, &w); err != nil {
+			t.Fatal(err)
+		}
+		r.session, r.token = w.Session, w.Token
+		s.record(wire.AppendControl(nil, wire.TypeSubscribe,
+			wire.Subscribe{ID: 1, Event: lahja.EventName[item]()}))
+		s.until(wire.TypeSubscribed)
+		for round := range 20 {
+			winner := r.race(uint64(10 * round))
+			if err := lahja.Broadcast(t.Context(), r.own, item{round}); err != nil {
+				t.Fatal(err)
+			}
+			for n := range round + 1 { // none is ever confirmed
+				f := winner.until(wire.TypeEvent)
+				if got := int(f.Body[len(f.Body)-1]); got != n {
+					t.Fatalf("network: %v: round %d: %d comes, where %d was due", network, round, got, n)
+				}
+			}
+		}
+		r.bus.Close()
+	}
+}
+
+// race has twelve connections resume the session with four attempts above base, and returns the one
+// that does.
+func (r *resumption) race(base uint64) (winner *stranger) {
+	r.Helper()
+	var racing sync.WaitGroup
+	var mu sync.Mutex
+	welcomed := map[uint64]int{}
+	for i := range uint64(12) {
+		hello := r.again(base + 1 + i%4)
+		hello.Received = 1
+		racing.Go(func() {
+			s, f := r.dial(hello)
+			mu.Lock()
+			defer mu.Unlock()
+			if f.Type == wire.TypeWelcome {
+				welcomed[hello.Attempt]++
+				if hello.Attempt == base+4 {
+					winner = s
+				}
+			}
+		})
+	}
+	racing.Wait()
+	for attempt, n := range welcomed {
+		if n > 1 {
+			r.Errorf("attempt %d is welcomed %d times", attempt, n)
+		}
+	}
+	if winner == nil {
+		r.Fatalf("the highest attempt is not welcomed: %v", welcomed)
+	}
+	return winner
 }
 
 // A bus that gives no sessions, and an endpoint that asks for none, do without.

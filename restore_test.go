@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,6 +108,66 @@ func TestRestoringMeetsAStalledSubscription(t *testing.T) {
 		}
 		c.broadcast(far, 2)
 	})
+}
+
+// A restarted bus that allows less to be retained than the one before gets as much as it allows.
+// The endpoint lives on, and what is too much has ended for its own subscriptions as well.
+func TestRestoringWhereLessIsAllowed(t *testing.T) {
+	type value = freightA
+	small, large := value{make([]byte, 900)}, value{make([]byte, 9000)}
+	for _, less := range []struct {
+		lahja.Limits
+		want string
+	}{
+		{lahja.Limits{}, "a b c large"},
+		{lahja.Limits{RetainedKeys: 2}, "a b"},
+		{lahja.Limits{RetainedBytes: 3300}, "a b c"},
+		{lahja.Limits{Retained: 3300}, "a b"}, // and one of another type
+		{lahja.Limits{Frame: 8 << 10}, "a b c"},
+	} {
+		cross(t, lahja.Limits{}, nil, func(c *crossing) {
+			far := c.connect("far")
+			err := lahja.Broadcast(c.ctx, far, freightB(small), lahja.Retain())
+			own := lahja.Stream[value](c.ctx, far, lahja.WithRetained())
+			for _, key := range []string{"a", "b", "c", "large"} {
+				v := small
+				if key == "large" {
+					v = large
+				}
+				err = errors.Join(err, lahja.Broadcast(c.ctx, far, v, lahja.RetainKey(key)))
+				next(c, own)
+			}
+			if err != nil {
+				c.Fatal(err)
+			}
+			c.crashBus()
+			c.state(far, broken)
+			c.opts = []lahja.BusOption{less.Limits}
+			c.startBus()
+			c.state(far, restarted(1))
+			want := strings.Fields(less.want)
+			for range 4 - len(want) {
+				if ev := next(c, own); !ev.Gone || slices.Contains(want, ev.Key) {
+					c.Errorf("%+v: %q comes, gone: %v", less.Limits, ev.Key, ev.Gone)
+				}
+			}
+			nothing(c, own)
+			for _, ep := range []*lahja.Endpoint{c.own, far} {
+				ctx, cancel := context.WithTimeout(c.ctx, time.Second)
+				var keys []string
+				for ev := range lahja.Stream[value](ctx, ep, lahja.WithRetained()) {
+					keys = append(keys, ev.Key)
+				}
+				cancel()
+				if !slices.Equal(keys, want) {
+					c.Errorf("%+v: at %q there are %q", less.Limits, ep.Name(), keys)
+				}
+			}
+			if err := lahja.Broadcast(c.ctx, far, small, lahja.RetainKey("a")); err != nil {
+				c.Errorf("%+v: %v", less.Limits, err)
+			}
+		})
+	}
 }
 
 // An endpoint that the bus has asked to leave has left, also when its connection breaks before the

@@ -537,6 +537,107 @@ func TestCloseWithoutConnections(t *testing.T) {
 	}
 }
 
+// An endpoint that has left keeps nobody waiting, also when its connection breaks before it has
+// heard the bus's own goodbye.
+func TestCloseAfterALostGoodbye(t *testing.T) {
+	cross(t, lahja.Limits{Resume: time.Hour}, nil, func(c *crossing) {
+		log := logRecords(c)
+		ep := c.connect("far")
+		_ = lahja.Stream[load](c.ctx, ep)
+		time.Sleep(time.Second)
+		c.wire.Stall(faulty.In) // so that the bus's goodbye waits behind a load
+		err := lahja.Broadcast(c.ctx, c.own, load{Data: make([]byte, 500_000)})
+		if err != nil {
+			c.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		var closing sync.WaitGroup
+		closing.Go(func() { ep.Close() })
+		synctest.Wait()
+		if peers, err := c.own.Peers(c.ctx); len(peers) != 1 || err != nil {
+			c.Errorf("when it has left there are %v: %v", peers, err)
+		}
+		c.wire.Cut(faulty.Reset)
+		begin := time.Now()
+		c.stopBus()
+		if took := time.Since(begin); took > 0 {
+			c.Errorf("the bus closes after %v", took)
+		}
+		closing.Wait()
+		for len(log) > 0 {
+			c.Errorf("logged: %v", (<-log).Message)
+		}
+	})
+}
+
+// once is a transport whose connections cannot be made again.
+type once struct{ lahja.Transport }
+
+// Where nothing is resumed an endpoint ends with its connection, and its last state tells how many
+// events have perhaps been lost with it.
+func TestLostWithoutResume(t *testing.T) {
+	cross(t, lahja.Limits{}, nil, func(c *crossing) {
+		ep, err := lahja.Connect(c.ctx, "far", once{c.wire})
+		if err != nil {
+			c.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		c.wire.Stall(faulty.Out)
+		c.broadcast(ep, 1)
+		states := ep.WatchState(c.ctx)
+		c.wire.Cut(faulty.Reset)
+		<-ep.Done()
+		var last lahja.State
+		for last = range states {
+		}
+		if last.Connected || last.Lost != 1 || !errors.Is(last.Err, lahja.ErrSessionLost) {
+			c.Errorf("the last state is %+v", last)
+		}
+	})
+}
+
+// Shutdown does not say that all is delivered when a session that it waits for is lost.
+func TestShutdownTellsOfALostSession(t *testing.T) {
+	for way := range 4 {
+		ofBus, redials := way%2 == 1, way/2 == 1
+		cross(t, lahja.Limits{Resume: 3 * time.Second}, nil, func(c *crossing) {
+			place := lahja.Transport(c.wire)
+			if !redials {
+				place = once{place}
+			}
+			ep, err := lahja.Connect(c.ctx, "far", place)
+			if err != nil {
+				c.Fatal(err)
+			}
+			defer ep.Close()
+			from, to, out, shutdown, want := ep, c.own, faulty.Out, ep.Shutdown, lahja.ErrSessionLost
+			if ofBus {
+				from, to, out, shutdown, want = to, from, faulty.In, c.bus.Shutdown, lahja.ErrClosed
+			}
+			_, err = lahja.Subscribe(c.ctx, to, func(context.Context, lahja.Event[item]) {})
+			if err != nil {
+				c.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			c.wire.Stall(out)
+			c.broadcast(from, 1)
+			done := make(chan error, 1)
+			go func() {
+				ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+				defer cancel()
+				done <- shutdown(ctx)
+			}()
+			time.Sleep(time.Second)
+			c.wire.Refuse(true)
+			c.wire.Cut(faulty.Reset)
+			if err := <-done; !errors.Is(err, want) || !strings.Contains(err.Error(), `"far"`) ||
+				!strings.Contains(err.Error(), "1 events") {
+				c.Errorf("of the bus: %v, redials: %v: Shutdown returns %v", ofBus, redials, err)
+			}
+		})
+	}
+}
+
 // A connection that breaks at once each time is not made again at once each time.
 func TestBackoff(t *testing.T) {
 	every := func(int, *rand.Rand) []faulty.Fault {

@@ -78,6 +78,40 @@ func (c *crossing) swallow(way faulty.Direction, events int, limits lahja.Limits
 	nothing(c, down)
 }
 
+// Where a connection cannot be made again, a side that hears nothing says so within twice the
+// heartbeat, once, and goes on when something comes.
+func TestSilenceIsNamed(t *testing.T) {
+	limits := lahja.Limits{Heartbeat: time.Second}
+	for way, want := range map[faulty.Direction]string{
+		faulty.In: "lahja: the bus has fallen silent", faulty.Out: "lahja: an endpoint has fallen silent",
+	} {
+		cross(t, limits, nil, func(c *crossing) {
+			log := logRecords(c)
+			ep, err := lahja.Connect(c.ctx, "far", once{c.wire})
+			if err != nil {
+				c.Fatal(err)
+			}
+			defer ep.Close()
+			time.Sleep(10*time.Second + 300*time.Millisecond)
+			begin := time.Now()
+			c.wire.Stall(way)
+			time.Sleep(time.Minute)
+			if len(log) != 1 {
+				c.Fatalf("%v: %d things are logged", way, len(log))
+			}
+			r := <-log
+			if found := r.Time.Sub(begin); r.Message != want || found > 2*limits.Heartbeat ||
+				attribute(r, "endpoint").String() != "far" {
+				c.Errorf("%v: %q is logged after %v", way, r.Message, found)
+			}
+			c.wire.Resume()
+			events := lahja.Stream[item](c.ctx, c.own)
+			c.broadcast(ep, 1)
+			next(c, events)
+		})
+	}
+}
+
 // sluggish has both directions of a connection carry 5,000 bytes at a time, with pauses between.
 func sluggish(longest time.Duration) faulty.Plan {
 	return func(int, *rand.Rand) []faulty.Fault {

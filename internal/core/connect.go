@@ -215,6 +215,7 @@ func (n *Node) sessionEnded(p *peer, err error, lost int) {
 		ep.interrupted()
 		return
 	}
+	n.line.change(func(s *State) { s.Lost += uint64(lost) })
 	switch {
 	case dismissed != nil: // whatever the connection has met after that
 		err = dismissed

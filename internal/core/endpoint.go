@@ -230,10 +230,13 @@ func (ep *Endpoint) openSubs() []*Sub {
 }
 
 // Shutdown takes no more events, lets the handlers finish what has arrived and channels be read,
-// hands over what was broadcast, and closes. At the end of ctx it closes at once and returns why. An endpoint whose
-// link has ended still lets its handlers finish.
+// hands over what was broadcast, and closes. At the end of ctx it closes at once and returns why.
+// It also fails when the session with the bus is lost meanwhile, and perhaps events with it. An
+// endpoint whose link has ended still lets its handlers finish.
 func (ep *Endpoint) Shutdown(ctx context.Context) error {
 	ended := ep.closing
+	state, _ := ep.look()
+	before := state.Lost
 	if ep.shut.Swap(true) && ep.Err() != nil {
 		ended = nil // by the link, or by a Close that leaves no handler to wait for
 	}
@@ -242,6 +245,10 @@ func (ep *Endpoint) Shutdown(ctx context.Context) error {
 	}
 	err := ep.drain(ctx, ended)
 	ep.closeBy(ctx)
+	if state, _ = ep.look(); err == nil && state.Lost > before {
+		err = fault.Errorf(fault.SessionLost, "endpoint %q: %d events that it broadcast have perhaps "+
+			"not arrived, for its session with the bus was lost", ep.name, state.Lost-before)
+	}
 	return err
 }
 

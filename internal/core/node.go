@@ -58,6 +58,7 @@ type Node struct {
 	sessions  map[string]*peer           // those that may be resumed, by their numbers
 	lastID    uint64                     // of topics, parties, subscriptions and calls
 	closed    bool                       // no endpoint may join
+	failures  []error                    // of sessions that have ended since then
 	changed   chan struct{}              // closed at the next change of presence; nil: nobody waits
 	endpoints map[*Endpoint]struct{}
 }
@@ -279,7 +280,18 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	}
 	failed = errors.Join(failed, stuck, n.farewell(ctx))
 	n.Close()
-	return failed
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return errors.Join(append(n.failures, failed)...)
+}
+
+// failed notes what an endpoint has not got because its session has ended, for Shutdown.
+func (n *Node) failed(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		n.failures = append(n.failures, err)
+	}
 }
 
 // each calls f for all endpoints at once, and returns the errors.

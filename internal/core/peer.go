@@ -20,6 +20,7 @@ type peer struct {
 	party *router.Party // the endpoint; nil: the peer is the bus
 	ended chan struct{} // closed when the link has ended and all is cleaned up
 	lost  atomic.Bool   // to the bus: it has ended, and is followed by another
+	told  atomic.Bool   // Shutdown knows what an endpoint has not taken
 
 	caller         Caller  // whom the transport has seen
 	grants         *grants // what the endpoint may do
@@ -86,6 +87,7 @@ func (p *peer) await(ctx context.Context) error {
 func (p *peer) cut(reason error) (err error) {
 	if left := p.owed(); len(left) > 0 {
 		err = undelivered("to endpoint", p.party.Name, left, reason)
+		p.told.Store(true)
 	}
 	p.link.Kill(reason)
 	<-p.ended

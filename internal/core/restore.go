@@ -63,6 +63,8 @@ func (n *Node) retainAll(ep *Endpoint, p *peer) bool {
 		topics = append(topics, t)
 	}
 	n.mu.Unlock()
+	slices.SortFunc(topics, func(a, b *Topic) int { return cmp.Compare(a.ID, b.ID) })
+	all := n.config().Retained
 	for _, t := range topics {
 		if err := p.permit(broadcasting, t.Name); err != nil {
 			if t.forgetAll(ep.name, ep.party.ID) {
@@ -70,22 +72,44 @@ func (n *Node) retainAll(ep *Endpoint, p *peer) bool {
 			}
 			continue
 		}
-		for _, e := range t.kept.of(ep.name) {
-			if !n.retainAgain(ep, p, t, e) {
-				return false
-			}
+		if !n.retainType(ep, p, t, &all) {
+			return false
 		}
 	}
 	return true
 }
 
-func (n *Node) retainAgain(ep *Endpoint, p *peer, t *Topic, kept keptValue) bool {
-	payload, err := kept.body.Payload()
-	if err != nil {
-		n.report("lahja: an event that was retained cannot be encoded", "event", t.Name,
-			"key", kept.key, "error", err)
-		return true
+// retainType sends what the endpoint has retained of one type, as far as the bus allows it, which
+// may be another one than before; all is how many bytes it allows of this type and those that
+// follow. What is too much is forgotten.
+func (n *Node) retainType(ep *Endpoint, p *peer, t *Topic, all *int64) bool {
+	keys, bytes, tooMuch := n.config().RetainedKeys, n.config().RetainedType, 0
+	for _, e := range t.kept.of(ep.name) {
+		payload, err := e.body.Payload()
+		if err != nil {
+			n.report("lahja: an event that was retained cannot be encoded", "event", t.Name,
+				"key", e.key, "error", err)
+			continue
+		}
+		size := int64(len(payload)) + window.Overhead
+		if keys == 0 || size > min(bytes, *all) || n.checkSize("", t.Name, len(payload)) != nil {
+			t.forget(ep.name, ep.party.ID, e.key)
+			tooMuch++
+			continue
+		}
+		keys, bytes, *all = keys-1, bytes-size, *all-size
+		if !n.retainAgain(ep, p, t, e.key, payload) {
+			return false
+		}
 	}
+	if tooMuch > 0 {
+		n.warn("lahja: the bus allows less to be retained than before, and what is too much is "+
+			"forgotten", "endpoint", ep.name, "event", t.Name, "keys", tooMuch)
+	}
+	return true
+}
+
+func (n *Node) retainAgain(ep *Endpoint, p *peer, t *Topic, key string, payload []byte) bool {
 	o, err := ep.Outlet(t.Name)
 	if err != nil {
 		return false
@@ -101,7 +125,7 @@ func (n *Node) retainAgain(ep *Endpoint, p *peer, t *Topic, kept keptValue) bool
 	}
 	f := window.NewFlight(o.Account, size, 0, o.Account.Prompt())
 	defer f.Drop()
-	d := Delivery{Key: kept.key}
+	d := Delivery{Key: key}
 	e := wire.Event{Name: t.ID, Flags: wire.FlagRetain, Payload: payload}
 	if f.Prompt {
 		e.Flags |= wire.FlagPrompt

@@ -33,6 +33,11 @@ func (n *Node) Serve(
 	attached(p.party.Name)
 	p.servedUnder(ctx)
 	err = p.link.Carry(conn, start)
+	if p.hasLeft() && p.link.Life().Err() == nil {
+		p.link.Kill(nil) // it has not heard our goodbye, and nobody can resume the session to hear it
+		<-p.ended
+		return nil
+	}
 	switch {
 	case err == nil || ctx.Err() != nil || errors.Is(err, session.ErrDisplaced):
 		return nil
@@ -52,20 +57,24 @@ func (p *peer) servedUnder(ctx context.Context) {
 		after.Stop()
 	})
 	p.mu.Lock()
-	before := p.unserve
+	before, gone := p.unserve, p.gone
 	p.unserve = stop
 	p.mu.Unlock()
 	if before != nil {
 		before()
+	}
+	if gone { // perhaps for good, and then nobody calls stop: ctx may outlive the session by far
+		stop()
 	}
 }
 
 // Silent implements [session.Handler].
 func (p *peer) Silent(since time.Duration) {
 	if p.party != nil {
-		p.node.warn("lahja: an endpoint has fallen silent",
-			"endpoint", p.party.Name, "for", since)
+		p.node.warn("lahja: an endpoint has fallen silent", "endpoint", p.party.Name, "for", since)
+		return
 	}
+	p.node.warn("lahja: the bus has fallen silent", "endpoint", p.node.self.Name, "for", since)
 }
 
 // Ended implements [session.Handler]: it forgets a peer whose link has ended.
@@ -75,6 +84,10 @@ func (p *peer) Ended(err error, lost int) {
 	} else if lost > 0 {
 		p.node.warn("lahja: an endpoint's session was lost; events for it may be lost too",
 			"endpoint", p.party.Name, "events", lost, "error", err)
+		if !p.told.Load() {
+			p.node.failed(fault.Errorf(fault.Closed, "to endpoint %q %d events were not delivered: %w",
+				p.party.Name, lost, err))
+		}
 	}
 	p.leave()
 	for _, in := range p.inlets {
