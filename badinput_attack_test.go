@@ -34,8 +34,9 @@ type attack struct {
 	theirs uint64          // the number by which the victim knows the event that it broadcast
 	others []io.Closer     // what the row has opened as well
 	dials  chan dialled
-	said   bool // the preface
-	done   bool // it is over
+	said   bool   // the preface
+	rest   []byte // of a handshake, not said yet
+	done   bool   // it is over
 	name   string
 }
 
@@ -52,7 +53,11 @@ func (a *arena) begin(against string, at moment) *attack {
 		arena: a, against: against, name: fmt.Sprint("stranger ", a.attacks),
 		stranger: &stranger{TB: a.TB},
 	}
-	x.ctx, x.cancel = context.WithTimeout(a.ctx, 10*time.Second)
+	limit := 10 * time.Second
+	if scale() > 1 {
+		limit *= 12 // what is done very often takes its time
+	}
+	x.ctx, x.cancel = context.WithTimeout(a.ctx, limit)
 	a.begun[x] = true
 	if against == "bus" {
 		x.stranger, x.ended = a.dial()

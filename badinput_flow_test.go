@@ -32,23 +32,9 @@ var flowRows = []row{
 	{number: 36, throws: "room in a group, which is said by reports", at: open, ends: fouled,
 		throw: frames(numbers(wire.TypeRoom, 1, 1<<64-1))},
 	{number: 37, throws: "requests that are cancelled at once, very many", at: open,
-		throw: func(x *attack) {
-			subscribed[other](x, lahja.DropOldest(), lahja.Buffer(1))
-			for call := range uint64(2000 * min(scale(), 50)) {
-				x.record(append(x.request(call), numbers(wire.TypeCancel, call)...))
-				if call%1000 == 999 {
-					x.alive() // one that does not read is another row
-				}
-			}
-		}},
+		throw: cancelAll},
 	{number: 37, throws: "subscriptions that end at once, very many", at: open, only: "bus",
-		throw: func(x *attack) {
-			for id := range uint64(2000 * min(scale(), 50)) {
-				x.record(append(control(wire.TypeSubscribe, wire.Subscribe{ID: id, Event: "tock"}),
-					control(wire.TypeLeave, wire.Leave{ID: id})...))
-				x.await(wire.TypeSubscribed)
-			}
-		}},
+		throw: comeAndGo},
 	{number: 37, throws: "more requests at a time than an endpoint may have", at: open, only: "bus",
 		throw: func(x *attack) {
 			subscribed[other](x, lahja.DropOldest(), lahja.Buffer(1000))

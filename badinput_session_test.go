@@ -229,6 +229,10 @@ var identityRows = []row{
 			x.alive()
 			x.undisturbed()
 		}},
+	{number: 26, throws: "answers to a request that is open, which it only observes and others are asked",
+		at: open, only: "bus", throw: intrude},
+	{number: 26, throws: "answers to a request that is open, by every number near it, and then twice",
+		at: open, throw: repeat},
 	{number: 26, throws: "two requests with one number", at: open, ends: fouled,
 		throw: func(x *attack) {
 			subscribed[other](x)
@@ -278,12 +282,20 @@ func subscribed[T any](x *attack, opts ...lahja.SubscribeOption) <-chan lahja.Ev
 	x.Helper()
 	ctx, stop := context.WithCancel(x.ctx)
 	x.others = append(x.others, closer(stop))
+	return whileSubscribing[T](x, func(ep *lahja.Endpoint) <-chan lahja.Event[T] {
+		return lahja.Stream[T](ctx, ep, opts...)
+	})
+}
+
+// whileSubscribing has the side under attack call what makes a subscription to T.
+func whileSubscribing[T, R any](x *attack, call func(*lahja.Endpoint) R) R {
+	x.Helper()
 	x.record(wire.AppendName(nil, wire.Name{Number: heardAs, Name: lahja.EventName[T]()}))
 	if x.victim == nil {
-		return lahja.Stream[T](ctx, x.own, opts...)
+		return call(x.own)
 	}
-	made := make(chan (<-chan lahja.Event[T]), 1)
-	x.group.Go(func() { made <- lahja.Stream[T](ctx, x.victim, opts...) })
+	victim := x.victim
+	made := beside(x.stage, func() R { return call(victim) })
 	var m wire.Subscribe
 	x.must(wire.ParseControl(x.await(wire.TypeSubscribe).Body, &m))
 	x.record(control(wire.TypeSubscribed, wire.Subscribed{ID: m.ID}))
@@ -386,6 +398,10 @@ var resumeRows = []row{
 			x.said = true
 			x.preface(wire.TypeHello, h)
 		}},
+	{number: 30, throws: "one session resumed by two at the same moment with one attempt", at: fresh,
+		only: "bus", ends: fouled, throw: race(1, 1)},
+	{number: 30, throws: "one session resumed by two at the same moment, one of them later",
+		at: fresh, only: "bus", ends: fouled, throw: race(1, 2)},
 	{number: 30, throws: "a session that was never resumed, welcomed as resumed", at: fresh,
 		only: "endpoint",
 		throw: func(x *attack) {

@@ -62,6 +62,15 @@ func TestFramesThatCannotBeMeant(t *testing.T) {
 		"Gather of no request":    event(wire.Event{Name: tick, Flags: wire.FlagGather}),
 		"a request to be kept": event(wire.Event{
 			Name: tick, Flags: wire.FlagRequest | wire.FlagRetain, Wanted: tick}),
+		"a key of what is not kept": event(wire.Event{Name: tick, Flags: wire.FlagKey, Key: "k"}),
+		"an event to be kept for some alone": event(wire.Event{
+			Name: tick, Flags: wire.FlagRetain | wire.FlagTo, To: []string{"x"}}),
+		"an event to be kept for all but some": event(wire.Event{
+			Name: tick, Flags: wire.FlagRetain | wire.FlagExcept, Except: []string{"x"}}),
+		"a key that is not UTF-8": event(wire.Event{
+			Name: tick, Flags: wire.FlagRetain | wire.FlagKey, Key: "\xff"}),
+		"an answer that one is gone": wire.AppendReply(nil, &wire.Reply{
+			Call: 7, Final: true, Gone: true, Origin: "x", Message: "gone"}),
 		"a response without a name": event(wire.Event{
 			Name: tick, Flags: wire.FlagRequest, Call: 1, Wanted: 99}),
 		"an unknown window":         numbers(wire.TypeWindowAck, 99, 0),
@@ -91,6 +100,9 @@ func TestFramesThatCannotBeMeant(t *testing.T) {
 		"a window of nothing":       func(uint64) []byte { return numbers(wire.TypeWindow, 99, 1, 1<<20) },
 		"a window beyond all means": func(n uint64) []byte { return numbers(wire.TypeWindow, n, 1, 1<<41) },
 		"an unknown slot":           func(uint64) []byte { return numbers(wire.TypeTaken, 99, 1) },
+		"a response of one who is gone": func(uint64) []byte {
+			return wire.AppendReply(nil, &wire.Reply{Call: 7, Gone: true, Name: "x"})
+		},
 	} {
 		if blamed, _ := toEndpoint(t, "open", false, frames); !blamed {
 			t.Errorf("to an endpoint, %s passes", name)

@@ -3,11 +3,14 @@ package lahja_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +23,7 @@ import (
 	"github.com/lahja-go/lahja/transports/tcp"
 )
 
-const mobVariable = "LAHJA_MOB"
+const mobVariable, freshVariable = "LAHJA_MOB", "LAHJA_FRESH"
 
 // hung is how long after its Accept a connection of the mob is closed.
 const hung = 5 * time.Second
@@ -38,71 +41,112 @@ func TestMob(t *testing.T) {
 		each, lasts, attempts = 1000, 30*time.Second, 1000
 	}
 	captureLog(t)
-	t.Run("attach", func(t *testing.T) {
-		l := mobbed(t, each, lahja.Limits{})
-		waits := make([]time.Duration, 0, attempts)
-		for n := range attempts {
-			began := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), tooLong)
-			ep, err := lahja.Connect(ctx, fmt.Sprint("real", n), tcp.New(l.Addr()))
-			cancel()
-			if err != nil {
-				t.Fatalf("attempt %d, after %v: %v", n, time.Since(began), err)
+	for _, kind := range []string{"tcp", "tls"} {
+		t.Run("attach over "+kind, func(t *testing.T) { amongMobs(t, kind, each, attempts, lasts) })
+	}
+	for _, kind := range []string{"tcp", "tls", greeted} {
+		t.Run("cost over "+kind, func(t *testing.T) {
+			if os.Getenv(freshVariable) == "" {
+				again(t)
+			} else {
+				mobCosts(t, kind, each)
 			}
-			waits = append(waits, time.Since(began))
-			ep.Close()
-			time.Sleep(lasts / time.Duration(attempts))
+		})
+	}
+}
+
+// amongMobs has an endpoint attach again and again while a mob comes.
+func amongMobs(t *testing.T, kind string, each, attempts int, lasts time.Duration) {
+	l := mobbed(t, kind, each, lahja.Limits{})
+	waits := make([]time.Duration, 0, attempts)
+	for n := range attempts {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), tooLong)
+		ep, err := lahja.Connect(ctx, fmt.Sprint("real", n), l.place)
+		cancel()
+		if err != nil {
+			t.Fatalf("attempt %d, after %v: %v", n, time.Since(began), err)
 		}
-		slices.Sort(waits)
-		p99, longest := waits[len(waits)*99/100], l.longest()
-		t.Logf("%d silent and as many slow ones, that came %d times: %d attempts to attach, p50 %v, "+
-			"p99 %v, longest %v; each stranger is closed %v after its Accept at the latest",
-			each, l.count.Load(), attempts, waits[len(waits)/2], p99, waits[len(waits)-1], longest)
-		if limit := 100 * time.Millisecond; p99 > limit && scale() > 1 {
-			t.Errorf("p99 is %v, where %v is the limit", p99, limit)
-		}
-		if longest > hung {
-			t.Errorf("one was there for %v", longest)
-		}
-	})
-	t.Run("cost", func(t *testing.T) {
-		before := footprint()
-		l := mobbed(t, each, lahja.Limits{Handshakes: 4 * each})
-		for l.open.Load() < int64(2*each) {
-			time.Sleep(time.Millisecond)
-		}
-		time.Sleep(200 * time.Millisecond) // until the first bytes of each are there
-		n := l.open.Load()
-		cost := (footprint() - before) / n
-		for l.open.Load() == n {
-			time.Sleep(time.Millisecond)
-		}
-		for l.longest() < 3*time.Second {
-			time.Sleep(time.Millisecond)
-		}
-		t.Logf("%d strangers at once, %d bytes each; closed %v after their Accept at the latest",
-			n, cost, l.longest())
-		if cost > 8<<10 && !raceDetector { // which makes each stack and buffer larger
-			t.Errorf("each costs %d bytes, where 8 KiB are allowed", cost)
-		}
-		if l.longest() > hung {
-			t.Errorf("one was there for %v", l.longest())
-		}
-	})
+		waits = append(waits, time.Since(began))
+		ep.Close()
+		time.Sleep(lasts / time.Duration(attempts))
+	}
+	slices.Sort(waits)
+	p99, longest := waits[len(waits)*99/100], l.longest()
+	t.Logf("%d silent and as many slow ones, that came %d times: %d attempts to attach, p50 %v, "+
+		"p99 %v, longest %v; each stranger is closed %v after its Accept at the latest",
+		each, l.count.Load(), attempts, waits[len(waits)/2], p99, waits[len(waits)-1], longest)
+	if limit := 100 * time.Millisecond; p99 > limit && scale() > 1 {
+		t.Errorf("p99 is %v, where %v is the limit", p99, limit)
+	}
+	if longest > hung {
+		t.Errorf("one was there for %v", longest)
+	}
+}
+
+// greeted is TLS with strangers who say hello as they should, and then nothing.
+const greeted = "tls+hello"
+
+// again runs the test in a process of its own, where no goroutine that is gone has left its stack
+// to those that come: what they cost would not be seen.
+func again(t *testing.T) {
+	this := "^" + strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^") + "$"
+	cmd := exec.Command(os.Args[0], "-test.v", "-test.run="+this)
+	cmd.Env = append(os.Environ(), freshVariable+"=1")
+	output, err := cmd.CombinedOutput()
+	t.Logf("%s", output)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// mobCosts has as many strangers at a time as come, and looks what each costs.
+func mobCosts(t *testing.T, kind string, each int) {
+	limit := int64(8 << 10)
+	if kind == greeted {
+		limit = 40 << 10 // what TLS keeps; each of these has said some hundred bytes
+	}
+	l := mobbed(t, kind, each, lahja.Limits{Handshakes: 4 * each})
+	for l.open.Load() < int64(2*each) {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(200 * time.Millisecond) // until the first bytes of each are there
+	n := l.open.Load()
+	cost := (footprint() - l.before) / n
+	for l.open.Load() == n {
+		time.Sleep(time.Millisecond)
+	}
+	for l.longest() < 3*time.Second {
+		time.Sleep(time.Millisecond)
+	}
+	t.Logf("%d strangers at once, %d bytes each; closed %v after their Accept at the latest",
+		n, cost, l.longest())
+	if cost > limit && !raceDetector { // which makes each stack and buffer larger
+		t.Errorf("each costs %d bytes, where %d are allowed", cost, limit)
+	}
+	if l.longest() > hung {
+		t.Errorf("one was there for %v", l.longest())
+	}
 }
 
 // mobbed starts a bus and the process with the mob.
-func mobbed(t *testing.T, each int, limits lahja.Limits) *timed {
+func mobbed(t *testing.T, kind string, each int, limits lahja.Limits) *timed {
 	bus := lahja.NewBus(limits)
 	t.Cleanup(func() { bus.Close() })
-	inner, err := tcp.New("127.0.0.1:0").Listen(t.Context())
+	var secured []tcp.Option
+	if kind != "tcp" {
+		secured = append(secured, tcp.TLS(selfSigned(t)))
+	}
+	inner, err := tcp.New("127.0.0.1:0", secured...).Listen(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &timed{Listener: inner}
+	l := &timed{
+		Listener: inner, place: tcp.New(inner.Addr(), secured...), before: footprint(),
+	}
 	go bus.ServeListener(t.Context(), l)
 	cmd := exec.Command(os.Args[0], "-test.run=^TestMob$")
-	cmd.Env = append(os.Environ(), mobVariable+"="+fmt.Sprint(each, " ", l.Addr()))
+	cmd.Env = append(os.Environ(), mobVariable+"="+fmt.Sprint(each, " ", l.Addr(), " ", kind))
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -124,6 +168,8 @@ func mobbed(t *testing.T, each int, limits lahja.Limits) *timed {
 // those from which no whole handshake comes.
 type timed struct {
 	lahja.Listener
+	place       lahja.Transport
+	before      int64 // the memory in use when nobody had come yet
 	count, open atomic.Int64
 	most        atomic.Int64
 }
@@ -168,22 +214,30 @@ func (c *timedConn) Reset() error {
 // and each that is closed comes again within the second that follows a second of rest.
 func comeInMobs(t *testing.T, what string) {
 	var each int
-	var address string
-	if _, err := fmt.Sscan(what, &each, &address); err != nil {
+	var address, kind string
+	if _, err := fmt.Sscanf(what, "%d %s %s", &each, &address, &kind); err != nil {
 		t.Fatal(err)
 	}
-	hello := strings.Repeat(wire.Preface, 8)
+	says := []byte(strings.Repeat(wire.Preface, 8))
+	if kind != "tcp" {
+		says = clientHello()
+	}
 	for i := range 2 * each {
 		go func() {
 			for rest := time.Duration(0); ; rest = time.Second {
 				time.Sleep(rest + time.Duration(rand.Int64N(int64(time.Second))))
-				if c, err := net.Dial("tcp", address); err == nil {
-					if i%2 == 0 {
-						go trickle(c, hello)
-					}
-					_, _ = c.Read(make([]byte, 1))
-					c.Close()
+				c, err := net.Dial("tcp", address)
+				if err != nil {
+					continue
 				}
+				switch {
+				case kind == greeted:
+					_, _ = c.Write(says)
+				case i%2 == 0:
+					go trickle(c, says)
+				}
+				_, _ = io.Copy(io.Discard, c)
+				c.Close()
 			}
 		}()
 	}
@@ -191,9 +245,19 @@ func comeInMobs(t *testing.T, what string) {
 	select {}
 }
 
+// clientHello is what a client of TLS says first.
+func clientHello() []byte {
+	near, far := net.Pipe()
+	defer far.Close()
+	go func() { _ = tls.Client(near, &tls.Config{ServerName: "localhost"}).Handshake() }()
+	said := make([]byte, 4<<10)
+	n, _ := far.Read(said)
+	return said[:n]
+}
+
 // trickle writes a byte a second.
-func trickle(c net.Conn, text string) {
-	for _, b := range []byte(text) {
+func trickle(c net.Conn, says []byte) {
+	for _, b := range says {
 		if _, err := c.Write([]byte{b}); err != nil {
 			return
 		}

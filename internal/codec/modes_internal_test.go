@@ -41,8 +41,12 @@ func TestOptionsAreDocumented(t *testing.T) {
 			if has := strings.TrimSpace(cells[1]) != ""; has != differ {
 				t.Errorf("%s.%s differs in frames: %v; the table says so: %v", kind, field, differ, has)
 			}
-			for _, value := range cells {
+			for j, value := range cells {
 				value = strings.TrimSpace(value)
+				is := fmt.Sprint([]reflect.Value{payload, control}[j].Field(i))
+				if isNumber(value) && strings.ReplaceAll(value, ",", "") != is {
+					t.Errorf("%s.%s is %s, and not %s", kind, field, is, value)
+				}
 				set := regexp.MustCompile(`\b` + field + `(:| =)\s+cbor\.` + regexp.QuoteMeta(value) + `\b`)
 				if isName(value) && !set.Match(source) {
 					t.Errorf("%s.%s is not %s", kind, field, value)
@@ -50,6 +54,11 @@ func TestOptionsAreDocumented(t *testing.T) {
 			}
 		}
 	}
+}
+
+// isNumber reports whether a value is a limit.
+func isNumber(value string) bool {
+	return regexp.MustCompile(`^[0-9,]+$`).MatchString(value)
 }
 
 // isName reports whether a value is the name of one of the library's constants.

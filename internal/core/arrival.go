@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/lahja-go/lahja/internal/router"
 	"github.com/lahja-go/lahja/internal/window"
@@ -226,6 +227,9 @@ func (p *peer) target(e *wire.Event, d *Delivery) {
 
 // retain keeps an event of an endpoint and hands it to everyone who gets it.
 func (p *peer) retain(e *wire.Event, d *Delivery, size int64) error {
+	if !utf8.ValidString(e.Key) {
+		return fmt.Errorf("the key %q, which is not valid UTF-8", e.Key) // and could not be forgotten
+	}
 	k := &d.Topic.kept
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -253,11 +257,17 @@ func (p *peer) originOf(e *wire.Event, d *Delivery) error {
 	return nil
 }
 
+// contradictory reports whether an endpoint cannot mean all of the flags: see [Broadcast.check].
+func contradictory(f wire.EventFlags) bool {
+	kept, request := f&wire.FlagRetain != 0, f&wire.FlagRequest != 0
+	return kept && (request || f&filtered != 0) ||
+		f&wire.FlagKey != 0 && !kept ||
+		f&wire.FlagGather != 0 && !request
+}
+
 // admit checks an event of an endpoint, and counts it.
 func (p *peer) admit(e *wire.Event, d *Delivery, in *inlet, size int64) error {
-	if e.Flags&^(onlyUp|eitherWay) != 0 ||
-		e.Flags&wire.FlagRequest != 0 && e.Flags&(wire.FlagRetain|wire.FlagKey) != 0 ||
-		e.Flags&wire.FlagGather != 0 && e.Flags&wire.FlagRequest == 0 {
+	if e.Flags&^(onlyUp|eitherWay) != 0 || contradictory(e.Flags) {
 		return fmt.Errorf("an event of an endpoint with the flags %#x", uint64(e.Flags))
 	}
 	needed := broadcasting

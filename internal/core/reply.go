@@ -102,6 +102,9 @@ func (p *peer) crammed(origin string) (from, code, message string) {
 func (p *peer) reply(body []byte) error {
 	var r wire.Reply
 	err := wire.ParseReply(body, &r)
+	if err == nil && r.Gone && (p.party != nil || r.Name != "") {
+		err = errors.New("a reply that says that an endpoint is gone, which only the bus does, by an error")
+	}
 	if err == nil {
 		err = p.fits("a reply", len(r.Payload)+len(r.Message), r.Name, r.Code, r.Origin)
 	}

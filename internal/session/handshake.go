@@ -14,11 +14,11 @@ import (
 // Bound closes conn when ctx or the time limit ends, until release is called; release reports
 // false when that has happened.
 func Bound(ctx context.Context, conn io.Closer, limit time.Duration) (release func() bool) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	timer := time.AfterFunc(limit, func() { conn.Close() }) // a context would cost strangers more
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	return func() bool {
-		defer cancel()
-		return stop()
+		inTime, going := timer.Stop(), stop()
+		return inTime && going
 	}
 }
 

@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"errors"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func Released(c lahja.Conn) bool {
 // bytes of content that were. The last record is kept back as a whole or written as a whole.
 func Fill(t testing.TB, c lahja.Conn) (written int64) {
 	t.Helper()
-	s := c.(*tlsConn).socket
+	s := &c.(*tlsConn).socket
 	if err := s.SetWriteBuffer(16 << 10); err != nil {
 		t.Fatal(err)
 	}
@@ -51,3 +52,6 @@ func full(t testing.TB, s *socket) bool {
 	})
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
+
+// Raw is the connection of TCP under one without TLS.
+func Raw(c lahja.Conn) *net.TCPConn { return c.(*conn).tcp }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/lahja-go/lahja"
 )
@@ -21,9 +22,10 @@ import (
 // To dial, ServerName is the host of the address unless config has one; Certificates is what this
 // end shows to a bus that asks for one. MinVersion is TLS 1.3 unless config says otherwise.
 //
-// The handshake takes place in the background as soon as a connection is made: a peer that is
-// silent holds up neither Dial nor Accept. Read, Write and Identity wait for it. If it fails, which
-// it also does after ten seconds, Read and Write fail with the reason.
+// Neither Dial nor Accept waits for the handshake, so that a peer that is silent does not hold them
+// up. It is done by the first Read, Write or Identity, which wait for it, and otherwise takes place
+// in the background. If it fails, which it also does after ten seconds, Read and Write fail with
+// the reason.
 func TLS(config *tls.Config) Option {
 	if config == nil {
 		config = &tls.Config{}
@@ -86,18 +88,16 @@ func (o *options) clientConfig(address string) (*tls.Config, error) {
 
 // secure makes the connection that Dial returns.
 func (t *Transport) secure(c *net.TCPConn, config *tls.Config) lahja.Conn {
-	s := &socket{TCPConn: c, verifies: hasVerifier(config)}
-	made := newTLSConn(s, tls.Client(s, config), t.address)
-	go made.handshake()
+	made := newTLSConn(c, config, t.address)
+	go made.start()
 	return made
 }
 
 // secure makes the connection that Accept returns.
 func (l *listener) secure(c *net.TCPConn) lahja.Conn {
-	s := &socket{TCPConn: c, verifies: hasVerifier(l.tls)}
-	made := newTLSConn(s, tls.Server(s, l.tls), c.RemoteAddr().String())
+	made := newTLSConn(c, l.tls, c.RemoteAddr().String())
 	made.accepted = true
-	go made.handshake()
+	time.AfterFunc(soon, made.start)
 	return made
 }
 

@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -21,40 +22,60 @@ const (
 	// farewellTime is how long Close tries by itself to say that no more comes. If the other side
 	// does not read, and so much is under way that there is no room for it, a goroutine goes on.
 	farewellTime = 10 * time.Millisecond
+
+	// soon is when a connection that was accepted does its handshake though nobody uses it yet.
+	soon = 10 * time.Millisecond
 )
 
 // tlsConn is a TLS connection over TCP. It ends as conn does, and for the same reasons. Before that
 // it sends the end that TLS has of its own: Go does without, others take its absence for an attack.
 type tlsConn struct {
-	socket   *socket
-	tls      *tls.Conn
-	peer     string // for errors
-	accepted bool   // and not dialled
-	ready    chan struct{}
-	closed   atomic.Bool // Close was called
-	ended    atomic.Bool // the other side has closed or the connection is broken
+	socket   socket
+	config   *tls.Config
+	peer     string        // for errors
+	accepted bool          // and not dialled
+	begun    atomic.Bool   // the handshake
+	ready    chan struct{} // closed when it is over
+	closed   atomic.Bool   // Close was called
+	ended    atomic.Bool   // the other side has closed or the connection is broken
 
 	writing sync.Mutex // held by Write
 	waking  sync.Mutex // between the handshake's deadlines and the one by which Close ends waiting
 
 	// These are set when ready is closed.
+	tls      *tls.Conn
 	failure  error // of the handshake
 	hungUp   bool  // that is because the other side has closed
 	identity lahja.Identity
 }
 
-func newTLSConn(s *socket, c *tls.Conn, peer string) *tlsConn {
+func newTLSConn(c *net.TCPConn, config *tls.Config, peer string) *tlsConn {
 	return &tlsConn{
-		socket: s, tls: c, peer: peer, ready: make(chan struct{}),
-		identity: lahja.Identity{Transport: "tcp", Address: s.RemoteAddr().String()},
+		socket: socket{TCPConn: c, verifies: hasVerifier(config)},
+		config: config, peer: peer, ready: make(chan struct{}),
+		identity: lahja.Identity{Transport: "tcp", Address: c.RemoteAddr().String()},
 	}
 }
 
-// handshake runs in a goroutine of its own: else Accept would wait for a peer that is silent, or
-// two sides that write first would wait for each other. If Close was called meanwhile it has ended
-// the waiting and left the rest to this goroutine.
+// start does the handshake, if nobody has begun to. Accept must not do it: it would wait for a peer
+// that is silent. Who reads or writes first does, and needs no other goroutine to wait for. If
+// nobody does soon, a goroutine of its own has to: the other side could be waiting to write.
+func (c *tlsConn) start() {
+	if !c.begun.Swap(true) {
+		c.handshake()
+	}
+}
+
+// handshake is called once. If Close was called meanwhile it has ended the waiting and left the
+// rest to who has called this.
 func (c *tlsConn) handshake() {
 	c.setDeadline(time.Now().Add(handshakeLimit))
+	if c.accepted {
+		c.socket.await()
+		c.tls = tls.Server(&c.socket, c.config)
+	} else {
+		c.tls = tls.Client(&c.socket, c.config)
+	}
 	if err := c.tls.Handshake(); err != nil {
 		c.failure, c.hungUp = c.explain(err), err == io.EOF
 		c.alert(err)
@@ -103,6 +124,7 @@ func (c *tlsConn) alert(err error) {
 // established waits for the handshake and says how it failed. Close ends the waiting, because it
 // ends the handshake.
 func (c *tlsConn) established() error {
+	c.start()
 	<-c.ready
 	if c.closed.Load() {
 		return errClosed
@@ -230,21 +252,61 @@ func (c *tlsConn) Reset() error {
 // Identity knows the peer's address, and the certificate that it has proved to own. It waits for
 // the handshake, which Close ends.
 func (c *tlsConn) Identity() lahja.Identity {
+	c.start()
 	<-c.ready
 	identity := c.identity
 	identity.Certificate = slices.Clone(identity.Certificate)
 	return identity
 }
 
-// socket is what package tls writes to. In the end it keeps what that writes: Close must not wait
-// for the other side to read it, as tls.Conn would.
+// socket is what package tls reads from and writes to. In the end it keeps what that writes: Close
+// must not wait for the other side to read it, as tls.Conn would.
 type socket struct {
 	*net.TCPConn
 	verifies bool // a function of the user's verifies certificates; the handshake's own
 
+	// These are the reader's own.
+	ahead  []byte // what has come before package tls was there
+	failed error  // how that has ended
+
 	mu      sync.Mutex // guards what follows
 	keeping bool
 	kept    []byte
+}
+
+const (
+	recordHead      = 5  // bytes before each record of TLS, of which the last two are its length
+	handshakeRecord = 22 // the first of them, of a record that a handshake begins with
+)
+
+// await reads the first record of a handshake, or what comes instead, before package tls does. What
+// that keeps for a connection, its stack included, is large: a stranger has to say more for it.
+func (s *socket) await() {
+	for wanted := recordHead; len(s.ahead) < wanted && s.failed == nil; {
+		s.ahead = slices.Grow(s.ahead, 1) // memory is taken as bytes arrive
+		have := len(s.ahead)
+		n, err := s.TCPConn.Read(s.ahead[have:min(wanted, cap(s.ahead))])
+		s.ahead, s.failed = s.ahead[:have+n], err
+		if have+n == recordHead && s.ahead[0] == handshakeRecord {
+			wanted += int(binary.BigEndian.Uint16(s.ahead[recordHead-2:]))
+		}
+	}
+}
+
+// Read implements [io.Reader].
+func (s *socket) Read(p []byte) (n int, err error) {
+	switch {
+	case len(s.ahead) > 0:
+		if n = copy(p, s.ahead); n < len(s.ahead) {
+			s.ahead = s.ahead[n:]
+		} else {
+			s.ahead = nil
+		}
+		return n, nil
+	case s.failed != nil:
+		return 0, s.failed
+	}
+	return s.TCPConn.Read(p)
 }
 
 // Write implements [io.Writer].
