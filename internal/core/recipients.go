@@ -248,7 +248,7 @@ func (c *Call) Routed() {
 	c.held = nil
 	c.mu.Unlock()
 	for _, in := range held {
-		in.Done()
+		in.done(nil)
 	}
 	c.mu.Lock()
 	c.routing = false
