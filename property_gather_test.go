@@ -300,6 +300,17 @@ func (v *poll) check(still bool) error {
 	return nil
 }
 
+// story is what has happened, for a failure.
+func (v *poll) story() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := fmt.Sprintf("%v, last %v", v.told, v.last)
+	for _, r := range v.runs {
+		s += fmt.Sprintf("; a run at %d of %q, over %v, void %v", r.at, r.group, r.over, r.void)
+	}
+	return s
+}
+
 func (v *poll) runsOf(at int) (all []*run) {
 	for _, r := range v.runs {
 		if r.at == at {
@@ -360,7 +371,7 @@ func (v *poll) end() {
 			over = true
 		case <-time.After(time.Millisecond): // others may have begun meanwhile
 		case <-v.w.ctx.Done():
-			v.t.Fatal("it does not end")
+			v.t.Fatalf("it does not end; it was told %v", v.story())
 		}
 	}
 	if err := v.check(v.bubble); err != nil {
