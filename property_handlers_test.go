@@ -28,7 +28,7 @@ func opened(t *rapid.T, p *place, dir string, s script) (*world, func()) {
 	return w, func() {
 		w.close()
 		cancel()
-		if w.failure != nil {
+		if w.failure != nil && !t.Failed() {
 			t.Error(w.failure)
 		}
 	}

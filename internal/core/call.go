@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"context"
+	"errors"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -45,9 +46,11 @@ type Call struct {
 	answer1  [1]Answer            // memory for the first of them: mostly there is one
 
 	// Of a call that gathers.
-	held   map[*Endpoint]*Inbound // recipients that do not go before all is routed
-	told   map[string]struct{}    // endpoints of which an outcome was passed on
-	silent []string               // recipients that have not answered, and not been told of
+	held    map[*Endpoint]*Inbound // recipients that do not go before all is routed
+	several bool                   // an endpoint may have the request in several ways
+	own     bool                   // the bus has yet to say of the asker elsewhere what it does there
+	told    map[string]bool        // endpoints of which an outcome was passed on; true: silence
+	silent  []string               // recipients that have not answered, and not been told of
 
 	more chan struct{} // one slot: answers has grown; nil: who asked is elsewhere
 }
@@ -62,6 +65,7 @@ type Answer struct {
 	Err     error
 
 	returned  bool // by a handler that has returned, so that no other of its endpoint goes on either
+	silent    bool // Origin has not answered and will not
 	nobody    bool // the last one: nobody is left who could answer, and Err says why
 	cancelled bool // the last one: nobody waits any more
 }
@@ -230,13 +234,25 @@ func (c *Call) answer(party any, a Answer) error {
 	return nil
 }
 
-// pass passes on one answer of several that come over the same link.
+// pass passes on one answer of several that come over the same link. What the bus says of the asker
+// itself is about one way in which it may have the request.
 func (c *Call) pass(p *peer, a Answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left.has(p) {
-		c.collectLocked(a)
+	if !c.left.has(p) {
+		return
 	}
+	own := a.Origin == c.asker.Name
+	if own {
+		c.own = false
+	}
+	switch {
+	case !own || !a.silent:
+		c.collectLocked(a)
+	case !errors.Is(a.Err, fault.NoSubscribers):
+		c.silent = append(c.silent, a.Origin)
+	}
+	c.tellSilentLocked()
 }
 
 // collectLocked passes on one answer of several. It is queued under the lock, so that the end of
@@ -247,9 +263,9 @@ func (c *Call) collectLocked(a Answer) {
 			return
 		}
 		if c.told == nil {
-			c.told = map[string]struct{}{}
+			c.told = map[string]bool{}
 		}
-		c.told[a.Origin] = struct{}{}
+		c.told[a.Origin] = a.silent
 	}
 	if c.peer != nil {
 		c.peer.sendAnswer(c.remote, a, false)

@@ -20,6 +20,7 @@ type Inbound struct {
 	observer bool // it does not count
 	mute     bool // because its endpoint may not answer
 	open     int  // subscriptions that may still answer; guarded by call.mu
+	silent   bool // one of them has not, and has not given it back; guarded by call.mu
 
 	// Of a member of a group.
 	shared *Inbound       // what it has in common with the endpoint's other subscriptions
@@ -126,7 +127,11 @@ func (in *Inbound) done(reason error) {
 	c := in.call
 	c.mu.Lock()
 	in.open--
+	in.silent = in.silent || reason != nil
 	last := in.open == 0
+	if in.silent {
+		reason = fault.ResponderGone
+	}
 	c.mu.Unlock()
 	if last {
 		c.gone(in.endpoint, reason)

@@ -44,6 +44,10 @@ type parcel struct {
 
 	post *post // where it waits, or waited
 
+	// Of a request that gathers; guarded by Call.mu.
+	among []*member // that there are in its group while it waits
+	to    *member   // whom it goes to then
+
 	// Of a request that a member elsewhere has; written before it is sent.
 	holder *peer  // guarded by Node.mu; known once there is an id
 	id     uint64 // the number by which the holder knows the call; guarded by Call.mu
@@ -57,8 +61,8 @@ type post struct {
 	peer  *peer  // that has the one member; nil: it is a group
 
 	mu      sync.Mutex // guards what follows
-	members []*member
-	turn    int // the member that was served last
+	members []*member  // not changed in place: calls hold it
+	turn    int        // the member that was served last
 	waiting []*parcel
 	size    int64  // bytes that wait
 	missed  uint64 // dropped and not yet told
@@ -87,9 +91,15 @@ const pacedBytes = 1 << 20
 // overtake a large one.
 func (m *member) ready() bool { return m.room > 0 && m.onWay < pacedBytes }
 
-// accepts reports whether an event is for m. A request that is for one member of a group is for one
-// that may answer it.
+// accepts reports whether an event is for m.
 func (m *member) accepts(d *Delivery) bool {
+	return m.eligible(d) && (d.Call == nil || m.post.group == "" ||
+		!d.Call.excludes(m.entry.Party.Name))
+}
+
+// eligible is accepts but for what has come of a request meanwhile. A request that is for one member
+// of a group is for one that may answer it.
+func (m *member) eligible(d *Delivery) bool {
 	if d.Call != nil && m.entry.Mute && m.post.group != "" {
 		return false
 	}
@@ -139,7 +149,17 @@ func (p *post) join(m *member) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m.post = p
-	p.members = append(p.members, m)
+	p.setMembersLocked(append(p.members, m))
+}
+
+// setMembersLocked also says to the requests that wait and gather who may get them.
+func (p *post) setMembersLocked(members []*member) {
+	p.members = members
+	for _, c := range p.waiting {
+		if c.Call != nil && c.Call.gather {
+			c.Call.await(c, members)
+		}
+	}
 }
 
 // onlyMember returns the member if there is one alone.
@@ -157,9 +177,9 @@ func (p *post) onlyMember() *member {
 func (p *post) expel(m *member) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := slices.Index(p.members, m); i >= 0 {
-		p.members = slices.Delete(p.members, i, i+1)
-	}
+	p.setMembersLocked(slices.DeleteFunc(slices.Clone(p.members), func(other *member) bool {
+		return other == m
+	}))
 }
 
 // leave is what follows the removal of a member: what waits and nobody else may have is given up.
@@ -180,6 +200,11 @@ func (p *post) leave() (empty bool) {
 	for _, c := range given {
 		c.giveUp()
 	}
+	for _, c := range kept {
+		if c.Call != nil {
+			c.Call.tellSilent()
+		}
+	}
 	p.serve()
 	return empty
 }
@@ -199,7 +224,7 @@ func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) 
 		c.Flight = nil // it never holds its publisher up
 		dropped = p.makeRoomLocked(size)
 	case p.group != "" && p.size > 0 && p.size+size > limit:
-		members := slices.Clone(p.members)
+		members := p.members
 		p.mu.Unlock()
 		for _, m := range members {
 			m.overflow()
@@ -209,7 +234,7 @@ func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) 
 		c.Flight.Hold()
 	}
 	if c.Call != nil && counting {
-		c.Call.addParcel(c)
+		c.Call.addParcel(c, p.members)
 	}
 	p.waiting = append(p.waiting, c)
 	p.size += size
@@ -314,6 +339,9 @@ func (p *post) pickLocked() (*parcel, *member) {
 		} else {
 			m.room--
 			m.onWay += c.size
+			if c.Call != nil && c.Call.gather {
+				c.Call.claim(c, m)
+			}
 		}
 		return c, m
 	}
@@ -373,19 +401,27 @@ func (t *ticket) Settle(f *window.Flight) {
 // takeBack has an event go to another member: the one that had it has ended, and did not take it.
 func (p *post) takeBack(c *parcel) {
 	again := &parcel{Delivery: c.Delivery, body: c.body, size: c.size, flags: c.flags, post: p}
-	if c.Call != nil && !c.Call.replace(c, again) {
-		c.Flight.Drop() // nobody waits for an answer any more
-		return
-	}
+	number, open := uint64(0), true
 	p.mu.Lock()
+	if c.Call != nil {
+		number, open = c.Call.replace(c, again, p.members)
+	}
 	wanted, _ := p.wantsLocked(&again.Delivery)
-	if wanted {
+	if wanted && open {
 		p.waiting = slices.Insert(p.waiting, 0, again)
 		p.size += again.size
 	}
 	p.mu.Unlock()
-	if !wanted {
+	if number != 0 {
+		c.Topic.node.forget(number)
+	}
+	switch {
+	case !open:
+		c.Flight.Drop() // nobody waits for an answer any more
+	case !wanted:
 		again.giveUp()
+	case c.Call != nil:
+		c.Call.tellSilent()
 	}
 	p.serve()
 }

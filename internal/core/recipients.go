@@ -92,6 +92,9 @@ func (c *Call) add(p *peer) bool {
 	}
 	c.asked++
 	c.left.put(p, nil)
+	if isBus(p) {
+		c.several, c.own = true, c.gather
+	}
 	c.mu.Unlock()
 	if p.hasLeft() { // perhaps too early for the call to be told
 		c.gone(p, nil)
@@ -109,13 +112,46 @@ func (c *Call) retract(p *peer) {
 }
 
 // addParcel makes an event that waits for a member a recipient, until a member takes its place.
-func (c *Call) addParcel(p *parcel) {
+func (c *Call) addParcel(p *parcel, among []*member) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.over.Load() {
 		c.asked++
+		c.several, p.among = true, among
 		c.left.put(p, nil)
 	}
+}
+
+// await says which members there are now where a recipient waits for one.
+func (c *Call) await(p *parcel, among []*member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.among = among
+}
+
+// claim says which member a recipient that has waited goes to.
+func (c *Call) claim(p *parcel, to *member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.to = to
+}
+
+// tellSilent follows when fewer may get the request than before.
+func (c *Call) tellSilent() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tellSilentLocked()
+}
+
+// excludes reports whether that endpoint is given the request no more: that it does not answer has
+// been told.
+func (c *Call) excludes(name string) bool {
+	if !c.gather {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.told[name]
 }
 
 // assign gives the recipient p a number by which its link knows the call; false: it is over.
@@ -129,6 +165,7 @@ func (c *Call) assign(p *parcel, to *peer) (id uint64, ok bool) {
 	over := !c.left.has(p) || c.over.Load()
 	if !over {
 		p.id = id
+		c.tellSilentLocked()
 	}
 	c.mu.Unlock()
 	if !over && to.hasLeft() { // perhaps too early for the call to be told
@@ -143,19 +180,18 @@ func (c *Call) assign(p *parcel, to *peer) (id uint64, ok bool) {
 	return id, !over
 }
 
-// replace makes a parcel a recipient in the place of one that was returned; false: the call is over.
-func (c *Call) replace(old, again *parcel) bool {
+// replace makes a parcel a recipient in the place of one that was returned, and returns the number
+// that this one had; false: the call is over.
+func (c *Call) replace(old, again *parcel, among []*member) (id uint64, ok bool) {
 	c.mu.Lock()
-	over, id := c.over.Load(), old.id
-	if !over {
-		c.left.drop(old)
-		c.left.put(again, nil)
+	defer c.mu.Unlock()
+	if c.over.Load() {
+		return old.id, false
 	}
-	c.mu.Unlock()
-	if id != 0 {
-		c.node.forget(id)
-	}
-	return !over
+	c.left.drop(old)
+	again.among = among
+	c.left.put(again, nil)
+	return old.id, true
 }
 
 // inbound makes the endpoint of s a recipient, unless it only observes, and returns what its
@@ -212,7 +248,7 @@ func (c *Call) Routed() {
 	c.held = nil
 	c.mu.Unlock()
 	for _, in := range held {
-		in.Done()
+		in.done(nil)
 	}
 	c.mu.Lock()
 	c.routing = false
@@ -241,22 +277,47 @@ func (c *Call) gone(party any, reason error) {
 }
 
 // tellSilentLocked passes on of whom no answer comes any more. An endpoint may have the request in
-// several ways: what it answers to one of them is what counts. Nobody waits for what a group without
-// a member that has it, or the bus, may yet bring: that may be the answer of another.
+// several ways, or get it yet as a member of a group: the first answer counts, and it is silent when
+// all of them are over. From then on a group gives it the request no more.
+//
+// An asker elsewhere knows of its own subscriptions, and the bus of its groups. So the bus says once
+// what the asker did there: with NoSubscribers that it has nothing and gets nothing.
 func (c *Call) tellSilentLocked() {
+	if c.routing {
+		return
+	}
 	c.silent = slices.DeleteFunc(c.silent, func(name string) bool {
-		if name != "" && c.asksLocked(name) {
+		if name != "" && c.mayAnswerLocked(name) {
 			return false
 		}
 		c.collectLocked(unanswered(name))
 		return true
 	})
+	if c.peer != nil && c.own && c.left.some() && !c.mayAnswerLocked(c.asker.Name) {
+		c.own = false
+		c.collectLocked(Answer{Origin: c.asker.Name, Err: fault.NoSubscribers, silent: true})
+	}
 }
 
-// asksLocked reports whether the endpoint of that name is among those that may still answer.
-func (c *Call) asksLocked(name string) (asks bool) {
-	c.left.each(func(party any) { asks = asks || partyName(party) == name })
-	return asks
+// mayAnswerLocked reports whether an answer of the endpoint of that name may still come.
+func (c *Call) mayAnswerLocked(name string) (may bool) {
+	if c.several {
+		c.left.each(func(party any) { may = may || c.mayBeLocked(party, name) })
+	}
+	return may
+}
+
+// mayBeLocked reports whether a recipient is the endpoint of that name, or may yet be.
+func (c *Call) mayBeLocked(party any, name string) bool {
+	if p, posted := party.(*parcel); posted && p.post.peer == nil && p.to == nil {
+		return slices.ContainsFunc(p.among, func(m *member) bool {
+			return m.entry.Party.Name == name && m.eligible(&p.Delivery)
+		})
+	}
+	if isBus(party) {
+		return c.own && c.asker.Name == name
+	}
+	return partyName(party) == name
 }
 
 // unanswered is what a gathering request gets in place of an answer.
@@ -264,7 +325,7 @@ func unanswered(name string) Answer {
 	if name == "" {
 		return Answer{Err: fault.Errorf(fault.ResponderGone, "no member of a group has taken it")}
 	}
-	return Answer{Origin: name, Err: fault.Errorf(fault.ResponderGone,
+	return Answer{Origin: name, silent: true, Err: fault.Errorf(fault.ResponderGone,
 		"endpoint %q has not answered", name)}
 }
 
@@ -286,11 +347,11 @@ func partyName(party any) string {
 		switch {
 		case p.post.peer != nil:
 			return p.post.peer.party.Name
-		case p.id != 0:
-			return p.holder.party.Name
+		case p.to != nil:
+			return p.to.entry.Party.Name
 		}
 	}
-	return "" // the bus, or a group of which no member has it
+	return "" // the bus, or a group that has not given it to a member
 }
 
 // finishIfDeserted ends the call when nobody is left who could answer, and unlocks.

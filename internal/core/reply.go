@@ -18,7 +18,7 @@ func (p *peer) request(e *wire.Event) (*Call, error) {
 	}
 	c := p.node.newCall(wanted)
 	c.peer, c.remote, c.gather = p, e.Call, e.Flags&wire.FlagGather != 0
-	c.asker = p.party
+	c.asker, c.own = p.party, c.gather
 	if e.Remaining > 0 {
 		left := time.Duration(min(e.Remaining, uint64(maxRemaining/time.Microsecond)))
 		c.deadline = time.Now().Add(left * time.Microsecond)
@@ -71,8 +71,11 @@ func (p *peer) sendAnswer(remote uint64, a Answer, final bool) {
 	r := wire.Reply{Call: remote, Final: final, Origin: a.Origin, Name: a.Name, Payload: a.Payload}
 	if a.Err != nil {
 		var said *fault.RemoteError
-		if r.Gone = !errors.As(a.Err, &said); !r.Gone {
+		switch r.Gone = !errors.As(a.Err, &said); {
+		case !r.Gone:
 			r.Origin, r.Code, r.Message = said.Endpoint, string(said.Code), said.Message
+		case errors.Is(a.Err, fault.NoSubscribers):
+			r.Code = string(fault.NoSubscribers)
 		}
 	}
 	frame := func(dst []byte) []byte { return wire.AppendReply(dst, &r) }
@@ -124,8 +127,10 @@ func (p *peer) reply(body []byte) error {
 	}
 	a := Answer{Origin: r.Origin, Name: r.Name}
 	switch {
+	case r.Gone && fault.Code(r.Code) == fault.NoSubscribers:
+		a.silent, a.Err = true, fault.NoSubscribers
 	case r.Gone:
-		a.Err = fault.Errorf(fault.ResponderGone, "endpoint %q has not answered", r.Origin)
+		a = unanswered(r.Origin)
 	case r.Name == "":
 		a.Err = &fault.RemoteError{Endpoint: r.Origin, Code: fault.Code(r.Code), Message: r.Message}
 	case r.Name != c.wanted:
