@@ -238,8 +238,8 @@ func descriptors() int {
 	return len(entries)
 }
 
-// left says what is there that was not there before, and does not go. A socket of TCP may stay for a
-// second after its connection was closed, so that descriptors are looked at when sockets is set.
+// left says what is there that was not there before, and does not go. A socket of TCP may stay for
+// a second after its connection was closed, so that descriptors are looked at when sockets is set.
 func (a *arena) left(sockets bool) string {
 	a.calm.Lock()
 	defer a.calm.Unlock()

@@ -185,8 +185,8 @@ func TestNamesOfAnEventAreBounded(t *testing.T) {
 	}
 }
 
-// The names that an event has count for its window, on both sides of a connection: they are there for
-// as long as it waits for a member of a group.
+// The names that an event has count for its window, on both sides of a connection: they are there
+// for as long as it waits for a member of a group.
 func TestNamesOfAnEventCount(t *testing.T) {
 	others := slices.Repeat([]string{strings.Repeat("n", 255)}, 1000)
 	to := lahja.To(append(others, "own")...)

@@ -39,8 +39,8 @@ func parsed(t *testing.T, dir string, tests bool) (files []*ast.File) {
 	return files
 }
 
-// calls returns the functions that files export, with the name of the package before theirs, and the
-// methods, and those among all that they export which have no documentation.
+// calls returns the functions that files export, with the name of the package before theirs, and
+// the methods, and those among all that they export which have no documentation.
 func calls(files []*ast.File) (names, undocumented []string) {
 	note := func(name string, text *ast.CommentGroup) {
 		if text == nil {

@@ -52,8 +52,8 @@ func TestFramesThatEndEarly(t *testing.T) {
 	}
 }
 
-// What is well formed and cannot be meant is a mistake as well. 99 is a number that nobody has given
-// a meaning.
+// What is well formed and cannot be meant is a mistake as well. 99 is a number that nobody has
+// given a meaning.
 func TestFramesThatCannotBeMeant(t *testing.T) {
 	event := func(e wire.Event) []byte { return wire.AppendEvent(nil, &e) }
 	for name, frames := range map[string][]byte{

@@ -37,7 +37,8 @@ type job struct {
 	n      int
 }
 
-// join makes ep a member of the group "g" that reports its items on jobs, each when release lets it.
+// join makes ep a member of the group "g" that reports its items on jobs, each when release lets
+// it.
 func (s *stage) join(ep *lahja.Endpoint, jobs chan<- job, release <-chan struct{}) *lahja.Subscription {
 	s.Helper()
 	return onItem(s, ep, func(_ context.Context, n int) {

@@ -264,8 +264,8 @@ func (s *stage) allLeave() {
 	s.must(take(s, first)) // its handler had begun
 }
 
-// busy is an endpoint with two handlers of questions: one that is busy with question 1, and one that
-// shows when the end of another has come to the endpoint.
+// busy is an endpoint with two handlers of questions: one that is busy with question 1, and one
+// that shows when the end of another has come to the endpoint.
 type busy struct {
 	handled      chan int // by the busy one
 	begun, ended chan int // by the other one

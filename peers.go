@@ -9,7 +9,8 @@ import (
 	"github.com/lahja-go/lahja/internal/router"
 )
 
-// Peers are the endpoints of a bus at one moment: first the one that asked, then the others by name.
+// Peers are the endpoints of a bus at one moment: first the one that asked, then the others by
+// name.
 type Peers []Peer
 
 // Peer is an endpoint as others see it.
@@ -36,10 +37,10 @@ func (ep *Endpoint) Peers(ctx context.Context) (Peers, error) {
 	return toPeers(view), nil
 }
 
-// WaitUntil waits until cond is true of the attached endpoints. It calls cond with the present view,
-// and with the latest one after changes; several changes may come as one. Once it has returned nil,
-// an event that is broadcast reaches every subscription that cond saw. It fails when ctx or the
-// endpoint ends.
+// WaitUntil waits until cond is true of the attached endpoints. It calls cond with the present
+// view, and with the latest one after changes; several changes may come as one. Once it has
+// returned nil, an event that is broadcast reaches every subscription that cond saw. It fails when
+// ctx or the endpoint ends.
 func (ep *Endpoint) WaitUntil(ctx context.Context, cond func(Peers) bool) error {
 	return ep.core.WaitUntil(ctx, func(view []router.Peer) bool { return cond(toPeers(view)) })
 }
@@ -103,9 +104,9 @@ func toStats(list []core.Stat) []Stat {
 }
 
 // Stats returns what the endpoints of the bus broadcast and subscribe to, sorted by endpoint and
-// event: who waits, and for whom. Of an endpoint in another process the bus knows only what has gone
-// over the connection: Waiting is at most 1, however many of its calls wait; Waiting and Waited are
-// up to a quarter of a second late; Delivered counts an event once, however many of its
+// event: who waits, and for whom. Of an endpoint in another process the bus knows only what has
+// gone over the connection: Waiting is at most 1, however many of its calls wait; Waiting and
+// Waited are up to a quarter of a second late; Delivered counts an event once, however many of its
 // subscriptions have taken it; Missed counts what was dropped before it was sent.
 func (b *Bus) Stats() []Stat { return toStats(b.node.Stats()) }
 

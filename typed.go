@@ -50,8 +50,8 @@ func EventName[T any]() string {
 // It waits while subscriptions to T lag too far behind, and then fails when ctx or the endpoint
 // ends. It fails at once, with a description, when T cannot be an event or the value cannot be
 // encoded; with [ErrTooLarge]; with [ErrDenied] when options contradict each other or the bus does
-// not permit it; with [ErrClosed]; and with [ErrNoSubscribers] and [ErrWouldBlock] where options ask
-// for it. Calls that run at the same time have no order.
+// not permit it; with [ErrClosed]; and with [ErrNoSubscribers] and [ErrWouldBlock] where options
+// ask for it. Calls that run at the same time have no order.
 func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...BroadcastOption) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -70,9 +70,10 @@ func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...Broadc
 // Request broadcasts req and returns the first answer. Its recipients are those who get the event
 // now; it fails with [ErrNoSubscribers] when there are none, and with [ErrResponderGone] as soon as
 // none is left who could answer. An error of the handler arrives as a [RemoteError], and so does
-// [ErrUnexpectedResponse] of one who answers with another type. Request waits and fails as Broadcast
-// does, and then waits for the answer. When ctx or the endpoint ends it fails and is withdrawn; it
-// fails with [ErrSessionLost] when the session is lost and nobody can know whether it was answered.
+// [ErrUnexpectedResponse] of one who answers with another type. Request waits and fails as
+// Broadcast does, and then waits for the answer. When ctx or the endpoint ends it fails and is
+// withdrawn; it fails with [ErrSessionLost] when the session is lost and nobody can know whether it
+// was answered.
 func Request[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
 ) (resp Resp, err error) {
@@ -102,10 +103,10 @@ func Request[Req, Resp any](
 
 // Gather broadcasts req and yields one answer of each endpoint that gets the event now, in the
 // order in which the answers come. It ends when nobody is left who could answer. For an endpoint
-// that fails or goes it yields an error, with the endpoint's name as the event's Origin; for a group
-// of which no member has taken it, one without. When there are no recipients, or ctx or ep ends,
-// the last pair has that error and no Origin. Leaving the loop withdraws the request from those who
-// have not answered. It may be ranged over once.
+// that fails or goes it yields an error, with the endpoint's name as the event's Origin; for a
+// group of which no member has taken it, one without. When there are no recipients, or ctx or ep
+// ends, the last pair has that error and no Origin. Leaving the loop withdraws the request from
+// those who have not answered. It may be ranged over once.
 func Gather[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
 ) iter.Seq2[Event[Resp], error] {

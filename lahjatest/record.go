@@ -93,14 +93,15 @@ func (r *Recording[T]) title() string {
 }
 
 // Expect checks that the next events of a recording are exactly these, in this order, and arrive
-// within this time. If not, it ends the test and shows the difference. The next Expect goes on where
-// this one has ended.
+// within this time. If not, it ends the test and shows the difference. The next Expect goes on
+// where this one has ended.
 //
 // Something else is noticed if it arrives within 20 ms after the last expected event or, if none is
 // expected, before the time is over. What arrives later fails the next Expect, or the test at its
 // end. In a bubble of [testing/synctest] that is exact: everything that takes no time has arrived.
 //
-// Values are compared field by field, or by the method Equal of a type that has one. NaN equals NaN.
+// Values are compared field by field, or by the method Equal of a type that has one. NaN equals
+// NaN.
 func Expect[T any](tb testing.TB, r *Recording[T], within time.Duration, want ...T) {
 	tb.Helper()
 	got, late := r.collect(within, want)

@@ -226,8 +226,8 @@ func (ep *Endpoint) openSubs() []*Sub {
 }
 
 // Shutdown takes no more events, lets the handlers finish what has arrived and channels be read,
-// hands over what was broadcast, and closes. At the end of ctx it closes at once and returns why. An endpoint whose
-// link has ended still lets its handlers finish.
+// hands over what was broadcast, and closes. At the end of ctx it closes at once and returns why.
+// An endpoint whose link has ended still lets its handlers finish.
 func (ep *Endpoint) Shutdown(ctx context.Context) error {
 	ended := ep.closing
 	if ep.shut.Swap(true) && ep.Err() != nil {

@@ -145,8 +145,8 @@ type noOwner struct{}
 // Settle implements [window.Settler].
 func (noOwner) Settle(*window.Flight) {}
 
-// uncounted is the size of what was kept on its way to a subscription that has just begun. All of it
-// comes at once, and bounded by what may be kept: it does not mean that the subscription lags.
+// uncounted is the size of what was kept on its way to a subscription that has just begun. All of
+// it comes at once, and bounded by what may be kept: it does not mean that the subscription lags.
 const uncounted = 1
 
 // pushOwn hands an event that no publisher is held up by to one subscription of this process.
@@ -186,8 +186,8 @@ func (t *Topic) forget(origin string, id uint64, key string) {
 	}
 }
 
-// forgetAll ends all that an endpoint retained; false: there was nothing. One that has its name by now
-// keeps its own.
+// forgetAll ends all that an endpoint retained; false: there was nothing. One that has its name by
+// now keeps its own.
 func (t *Topic) forgetAll(origin string, id uint64) bool {
 	t.kept.mu.Lock()
 	defer t.kept.mu.Unlock()

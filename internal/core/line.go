@@ -120,8 +120,8 @@ var errSessionOver = fault.Errorf(fault.SessionLost, "the session is lost")
 func SessionOver(err error) bool { return err == errSessionOver }
 
 // backoff is how long attempts to connect are apart: the first comes at once, and after each the
-// pause is twice as long, and by chance somewhat less, so that many who lost the same bus do not come
-// back at once.
+// pause is twice as long, and by chance somewhat less, so that many who lost the same bus do not
+// come back at once.
 type backoff struct{ next time.Duration }
 
 const (

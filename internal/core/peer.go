@@ -165,8 +165,8 @@ func (p *peer) Frame(f wire.Frame) error {
 	return nil
 }
 
-// mistake is err as the link ends with it. It is apart from Frame because what errors.As fills lives
-// on the heap, and would for each frame.
+// mistake is err as the link ends with it. It is apart from Frame because what errors.As fills
+// lives on the heap, and would for each frame.
 func mistake(err error) error {
 	var forbidden breach
 	if errors.As(err, &forbidden) {

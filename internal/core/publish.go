@@ -173,16 +173,16 @@ func (p *Publication) Encoded(kind Kind) bool {
 	return len(p.Route.Groups) > 1 || len(p.Route.Groups) == 1 && p.Route.Groups[0].Kind != kind
 }
 
-// Goes reports whether an event that nobody needs encoded, of size bytes as a Go value, may be pushed
-// at once: nothing that the endpoint broadcast before waits, or there is room for more. Admit has to
-// be called otherwise.
+// Goes reports whether an event that nobody needs encoded, of size bytes as a Go value, may be
+// pushed at once: nothing that the endpoint broadcast before waits, or there is room for more.
+// Admit has to be called otherwise.
 func (p *Publication) Goes(size func() int64) bool {
 	return len(p.Route.posts) == 0 && (p.Charge.Account.Idle() || p.Charge.Pay(size()))
 }
 
 // Hand calls push, which hands the event over, or fails and has then done nothing. One that is to
-// be retained is kept as well; that fails when the endpoint has too much retained, or has ended: what
-// it retained may be forgotten already, and nothing is to come after that.
+// be retained is kept as well; that fails when the endpoint has too much retained, or has ended:
+// what it retained may be forgotten already, and nothing is to come after that.
 func (p *Publication) Hand(body func() Body, push func() error) error {
 	if !p.retain {
 		return p.hand(body, push)

@@ -143,7 +143,7 @@ func (c *Call) assign(p *parcel, to *peer) (id uint64, ok bool) {
 	return id, !over
 }
 
-// replace makes a parcel a recipient in the place of one that was returned; false: the call is over.
+// replace makes a parcel a recipient in place of one that was returned; false: the call is over.
 func (c *Call) replace(old, again *parcel) bool {
 	c.mu.Lock()
 	over, id := c.over.Load(), old.id
@@ -241,8 +241,8 @@ func (c *Call) gone(party any, reason error) {
 }
 
 // tellSilentLocked passes on of whom no answer comes any more. An endpoint may have the request in
-// several ways: what it answers to one of them is what counts. Nobody waits for what a group without
-// a member that has it, or the bus, may yet bring: that may be the answer of another.
+// several ways: what it answers to one of them is what counts. Nobody waits for what a group
+// without a member that has it, or the bus, may yet bring: that may be the answer of another.
 func (c *Call) tellSilentLocked() {
 	c.silent = slices.DeleteFunc(c.silent, func(name string) bool {
 		if name != "" && c.asksLocked(name) {

@@ -9,8 +9,8 @@ import (
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
-// request makes the call that belongs to an event of the peer; nil: it has as many as it may, and is
-// told so.
+// request makes the call that belongs to an event of the peer; nil: it has as many as it may, and
+// is told so.
 func (p *peer) request(e *wire.Event) (*Call, error) {
 	wanted, known := p.names[e.Wanted]
 	if !known {

@@ -212,8 +212,8 @@ func (l *Link) Life() context.Context { return l.life }
 // Parting reports whether Goodbye was called.
 func (l *Link) Parting() bool { return l.parting.Load() }
 
-// Progress changes with every frame that arrives for the first time in either direction. It is asked
-// between connections.
+// Progress changes with every frame that arrives for the first time in either direction. It is
+// asked between connections.
 func (l *Link) Progress() uint64 {
 	l.out.mu.Lock()
 	defer l.out.mu.Unlock()

@@ -480,8 +480,8 @@ func TestResumeProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, resumeProperty) })
 }
 
-// A link whose connection is only about to be carried is asked for a sign of life over that one; one
-// that has lost its connection has none to give.
+// A link whose connection is only about to be carried is asked for a sign of life over that one;
+// one that has lost its connection has none to give.
 func TestSignBeforeConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, y := duplex(roomy)

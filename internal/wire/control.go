@@ -61,8 +61,8 @@ type Refusal struct {
 	RetryAfter uint64 `cbor:"3,keyasint,omitempty"` // milliseconds; 0: do not
 }
 
-// Permissions are the names of the events that the endpoint may deal with; one that ends in * stands
-// for all that begin so. They are encoded by themselves in a Welcome.
+// Permissions are the names of the events that the endpoint may deal with; one that ends in *
+// stands for all that begin so. They are encoded by themselves in a Welcome.
 type Permissions struct {
 	Broadcast []string `cbor:"1,keyasint,omitempty"`
 	Subscribe []string `cbor:"2,keyasint,omitempty"`
