@@ -253,7 +253,8 @@ func (a *arena) left(sockets bool) string {
 		if time.Now().After(end) {
 			stacks := make([]byte, 64<<10)
 			stacks = stacks[:runtime.Stack(stacks, true)]
-			return fmt.Sprintf("%d goroutines and %d descriptors more\n%s", routines, opened, stacks)
+			return fmt.Sprintf("%d goroutines and %d descriptors more\n%s", routines, opened,
+				stacks)
 		}
 		time.Sleep(pause)
 	}

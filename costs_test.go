@@ -54,7 +54,8 @@ func TestOneWindowForEachEvent(t *testing.T) {
 			g := s.attachStranger("mallory")
 			for i := range uint64(100) {
 				frames := wire.AppendName(nil, wire.Name{Number: i, Name: lahja.EventName[load]()})
-				frames = wire.AppendEvent(frames, &wire.Event{Name: i, Slot: i, Payload: padded(1000 << 10)})
+				frames = wire.AppendEvent(frames,
+					&wire.Event{Name: i, Slot: i, Payload: padded(1000 << 10)})
 				if retires {
 					frames = wire.AppendName(frames, wire.Name{Number: i})
 				}
@@ -176,7 +177,8 @@ func TestNamesOfAnEventAreBounded(t *testing.T) {
 			}
 			return footprint() / n
 		}
-		before := holds(wire.Event{Name: tick, Payload: make([]byte, 600<<10)}) // the buffers are there
+		// From here on the buffers are there.
+		before := holds(wire.Event{Name: tick, Payload: make([]byte, 600<<10)})
 		after := holds(wire.Event{Name: tick, Flags: flags | wire.FlagTo | wire.FlagExcept,
 			To: long, Except: long, Wanted: tick})
 		if each := after - before; each > 64<<10 {

@@ -159,7 +159,8 @@ func TestMigratingNumbers(t *testing.T) {
 		t.Fatal("it has no section about what has no counterpart, or no appendix")
 	}
 	tests := ""
-	for _, pattern := range []string{"*_test.go", "examples/*/*_test.go", "transports/*/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "examples/*/*_test.go",
+		"transports/*/*_test.go"} {
 		names, _ := filepath.Glob(pattern)
 		for _, name := range names {
 			src, err := os.ReadFile(name)

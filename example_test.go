@@ -181,12 +181,12 @@ func ExampleBroadcast() {
 	s := lahja.Stream[Greeting](ctx, b)
 	fmt.Println(lahja.Broadcast(ctx, a, Greeting{"hello"}))
 	fmt.Println((<-s).Value.Text)
-	fmt.Println(lahja.Broadcast(ctx, a, struct{ N int }{1}))
+	fmt.Println(lahja.Broadcast(ctx, a, struct{}{}))
 	// Output:
 	// <nil>
 	// <nil>
 	// hello
-	// lahja: type struct { N int } cannot be an event: it has no name; declare one: type Name struct { N int }
+	// lahja: type struct {} cannot be an event: it has no name; declare one: type Name struct {}
 }
 
 func ExampleSubscribe() {

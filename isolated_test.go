@@ -115,7 +115,9 @@ func TestIsolatedFromAnotherType(t *testing.T) {
 				}
 			})
 		}
-		answerWith(s, n.ep, func(_ context.Context, n int) (answer, error) { return answer{n}, nil })
+		answerWith(s, n.ep, func(_ context.Context, n int) (answer, error) {
+			return answer{n}, nil
+		})
 		n.measure(50 * min(scale(), 10)) // warms up
 		n.compare(50 * min(scale(), 10))
 	}}}, limits)
@@ -146,8 +148,8 @@ func (n *neighbours) compare(events int) {
 		if run < fewest || !good && run < enough {
 			continue
 		}
-		n.Logf("with a stalled one: %.2f times the throughput of %.0f events a second, %.2f times the "+
-			"p99 of %.0f µs, for requests %.2f times %.0f µs; medians of %d runs", rate,
+		n.Logf("with a stalled one: %.2f times the throughput of %.0f events a second, %.2f times "+
+			"the p99 of %.0f µs, for requests %.2f times %.0f µs; medians of %d runs", rate,
 			median(rates[0]), delay, median(delays[0]), request, median(requests[0]), run)
 		if !good {
 			n.Error("the stalled subscription holds the others up")

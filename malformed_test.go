@@ -30,7 +30,8 @@ func TestFramesThatEndEarly(t *testing.T) {
 		other := map[string]string{"bus": "endpoint", "endpoint": "bus"}[role]
 		all := samplesOf(other, 0)
 		for _, name := range slices.Sorted(maps.Keys(all)) {
-			if from := all[name][0].from; slices.Contains(shapeless, name) || from != "" && from != sender {
+			from := all[name][0].from
+			if slices.Contains(shapeless, name) || from != "" && from != sender {
 				continue
 			}
 			for _, missing := range []int{1, -1} {
@@ -58,8 +59,9 @@ func TestFramesThatCannotBeMeant(t *testing.T) {
 	event := func(e wire.Event) []byte { return wire.AppendEvent(nil, &e) }
 	for name, frames := range map[string][]byte{
 		"an event without a name": event(wire.Event{Name: 99}),
-		"an event with an origin": event(wire.Event{Name: tick, Flags: wire.FlagOrigin, Origin: tick}),
-		"Gather of no request":    event(wire.Event{Name: tick, Flags: wire.FlagGather}),
+		"an event with an origin": event(
+			wire.Event{Name: tick, Flags: wire.FlagOrigin, Origin: tick}),
+		"Gather of no request": event(wire.Event{Name: tick, Flags: wire.FlagGather}),
 		"a request to be kept": event(wire.Event{
 			Name: tick, Flags: wire.FlagRequest | wire.FlagRetain, Wanted: tick}),
 		"a response without a name": event(wire.Event{
@@ -70,7 +72,8 @@ func TestFramesThatCannotBeMeant(t *testing.T) {
 		"a name once more":          wire.AppendName(nil, wire.Name{Number: tick, Name: "tock"}),
 		"an event's number retired": wire.AppendName(nil, wire.Name{Number: tick}),
 		"a second number of an event": wire.AppendEvent(
-			wire.AppendName(nil, wire.Name{Number: 9, Name: "tick"}), &wire.Event{Name: 9, Slot: 1}),
+			wire.AppendName(nil, wire.Name{Number: 9, Name: "tick"}),
+			&wire.Event{Name: 9, Slot: 1}),
 		"one subscription twice": append(
 			control(wire.TypeSubscribe, wire.Subscribe{ID: 5, Event: "a"}),
 			control(wire.TypeSubscribe, wire.Subscribe{ID: 5, Event: "b"})...),
@@ -84,13 +87,18 @@ func TestFramesThatCannotBeMeant(t *testing.T) {
 		return func(uint64) []byte { return event(e) }
 	}
 	for name, frames := range map[string]func(theirs uint64) []byte{
-		"an event without a name":   from(wire.Event{Name: 99, Origin: teller}),
-		"an origin without a name":  from(wire.Event{Name: tick, Origin: 99}),
-		"an event for others":       from(wire.Event{Name: tick, Origin: teller, Flags: wire.FlagExcept}),
-		"no origin":                 func(uint64) []byte { return event(wire.Event{Name: tick}) },
-		"a window of nothing":       func(uint64) []byte { return numbers(wire.TypeWindow, 99, 1, 1<<20) },
-		"a window beyond all means": func(n uint64) []byte { return numbers(wire.TypeWindow, n, 1, 1<<41) },
-		"an unknown slot":           func(uint64) []byte { return numbers(wire.TypeTaken, 99, 1) },
+		"an event without a name":  from(wire.Event{Name: 99, Origin: teller}),
+		"an origin without a name": from(wire.Event{Name: tick, Origin: 99}),
+		"an event for others": from(
+			wire.Event{Name: tick, Origin: teller, Flags: wire.FlagExcept}),
+		"no origin": func(uint64) []byte { return event(wire.Event{Name: tick}) },
+		"a window of nothing": func(uint64) []byte {
+			return numbers(wire.TypeWindow, 99, 1, 1<<20)
+		},
+		"a window beyond all means": func(n uint64) []byte {
+			return numbers(wire.TypeWindow, n, 1, 1<<41)
+		},
+		"an unknown slot": func(uint64) []byte { return numbers(wire.TypeTaken, 99, 1) },
 	} {
 		if blamed, _ := toEndpoint(t, "open", false, frames); !blamed {
 			t.Errorf("to an endpoint, %s passes", name)

@@ -55,8 +55,8 @@ func TestMob(t *testing.T) {
 		}
 		slices.Sort(waits)
 		p99, longest := waits[len(waits)*99/100], l.longest()
-		t.Logf("%d silent and as many slow ones, that came %d times: %d attempts to attach, p50 %v, "+
-			"p99 %v, longest %v; each stranger is closed %v after its Accept at the latest",
+		t.Logf("%d silent and as many slow ones, that came %d times: %d attempts to attach, "+
+			"p50 %v, p99 %v, longest %v; each stranger is closed %v after its Accept at the latest",
 			each, l.count.Load(), attempts, waits[len(waits)/2], p99, waits[len(waits)-1], longest)
 		if limit := 100 * time.Millisecond; p99 > limit && scale() > 1 {
 			t.Errorf("p99 is %v, where %v is the limit", p99, limit)

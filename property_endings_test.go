@@ -293,7 +293,8 @@ func TestPropertyAllOrNothing(t *testing.T) {
 		for i, got := range c.got {
 			for _, e := range w.current {
 				if want := append(c.sent[e.name], -1); !slices.Equal(got[e.name], want) {
-					t.Fatalf("subscription %d got %v of %q, where %v is due", i, got[e.name], e.name, want)
+					t.Fatalf("subscription %d got %v of %q, where %v is due", i, got[e.name],
+						e.name, want)
 				}
 			}
 		}

@@ -71,7 +71,8 @@ func TestExpectFails(t *testing.T) {
 		"where none": {numbers2(4), nil, []string{"expected 0, received 1:", "  + 0  {N: 4}"}},
 		"another": {numbers2(1, 9, 3), numbers2(1, 2, 3), []string{
 			"  - 1  {N: 2}\n  + 1  {N: 9} from \"a\"\n         .N: expected 2, received 9\n    2"}},
-		"another order": {numbers2(2, 1), numbers2(1, 2), []string{"  - 0  {N: 1}", "  + 1  {N: 1}"}},
+		"another order": {numbers2(2, 1), numbers2(1, 2),
+			[]string{"  - 0  {N: 1}", "  + 1  {N: 1}"}},
 		"one left out": {numbers2(1, 3), numbers2(1, 2, 3), []string{
 			"    0  {N: 1}", "  - 1  {N: 2}", "    1  {N: 3}"}},
 	} {
@@ -95,7 +96,9 @@ func numbers2(ns ...int) []int { return ns }
 func TestExpectIsStrictAboutTime(t *testing.T) {
 	later := func(t testing.TB, bus *lahjatest.Bus) *lahjatest.Recording[number] {
 		ep := bus.Endpoint("a")
-		time.AfterFunc(2*time.Second, func() { lahja.Broadcast(context.Background(), ep, number{1}) })
+		time.AfterFunc(2*time.Second, func() {
+			lahja.Broadcast(context.Background(), ep, number{1})
+		})
 		return lahjatest.Record[number](t, ep)
 	}
 	t.Run("in time", func(t *testing.T) {
@@ -165,9 +168,11 @@ func TestExpectComparesByField(t *testing.T) {
 		"no one": {func(r *rich) { r.Next = nil }, `.Next: expected &{Text: "b"`},
 		"big":    {func(r *rich) { r.Big = big.NewInt(6) }, `.Big: expected 5, received 6`},
 		"map":    {func(r *rich) { r.Counts["x"] = 3 }, `.Counts["x"]: expected 1, received 3`},
-		"less":   {func(r *rich) { delete(r.Counts, "y") }, `.Counts["y"]: expected 2, received nothing`},
-		"more":   {func(r *rich) { r.Counts["z"] = 0 }, `.Counts["z"]: expected nothing, received 0`},
-		"array":  {func(r *rich) { r.Pair[1] = true }, `.Pair[1]: expected false, received true`},
+		"less": {func(r *rich) { delete(r.Counts, "y") },
+			`.Counts["y"]: expected 2, received nothing`},
+		"more": {func(r *rich) { r.Counts["z"] = 0 },
+			`.Counts["z"]: expected nothing, received 0`},
+		"array": {func(r *rich) { r.Pair[1] = true }, `.Pair[1]: expected false, received true`},
 		"deep": {func(r *rich) { r.Parts[0].Tags[0] = "old" },
 			`.Parts[0].Tags[0]: expected "new", received "old"`},
 		"shorter": {func(r *rich) { r.Parts[0].Tags = r.Parts[0].Tags[:0] },
@@ -203,6 +208,7 @@ func TestExpectShowsWhatDiffersOfMuch(t *testing.T) {
 		say(t, a, all[151:]...)
 		lahjatest.Expect(t, heard, time.Second, numbers(all...)...)
 	}, func(t *testing.T, test *fake) {
-		test.wantFailure(t, "    … 148 as expected\n", "  - 150  {N: 150}\n", "    … 147 as expected")
+		test.wantFailure(t, "    … 148 as expected\n", "  - 150  {N: 150}\n",
+			"    … 147 as expected")
 	})
 }

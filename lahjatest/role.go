@@ -221,7 +221,8 @@ func (b *Bus) inProcess(role, name string) error {
 		return fmt.Errorf("%w; it has printed:\n%s", err, bytes.TrimSpace(printed.Bytes()))
 	}
 	if printed.Len() > 0 {
-		b.tb.Logf("the role %q at %q has printed:\n%s", role, name, bytes.TrimSpace(printed.Bytes()))
+		b.tb.Logf("the role %q at %q has printed:\n%s", role, name,
+			bytes.TrimSpace(printed.Bytes()))
 	}
 	return err
 }

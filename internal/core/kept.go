@@ -45,13 +45,14 @@ func (k *kept) fitsLocked(d *Delivery, size int64) error {
 	cfg := d.Topic.node.config()
 	if keys > cfg.RetainedKeys || bytes > cfg.RetainedType {
 		return fault.Errorf(fault.TooLarge,
-			"endpoint %q would have %d keys and %d bytes of %s retained, where %d and %d are allowed; "+
-				"Forget what is out of date", d.Origin, keys, bytes, d.Topic.Name,
+			"endpoint %q would have %d keys and %d bytes of %s retained, where %d and %d are "+
+				"allowed; Forget what is out of date", d.Origin, keys, bytes, d.Topic.Name,
 			cfg.RetainedKeys, cfg.RetainedType)
 	}
 	if all := d.Topic.node.kept.of(d.originID) + more; all > cfg.Retained {
-		return fault.Errorf(fault.TooLarge, "endpoint %q would have %d bytes of all events retained, "+
-			"where %d are allowed; Forget what is out of date", d.Origin, all, cfg.Retained)
+		return fault.Errorf(fault.TooLarge,
+			"endpoint %q would have %d bytes of all events retained, where %d are allowed; "+
+				"Forget what is out of date", d.Origin, all, cfg.Retained)
 	}
 	return nil
 }

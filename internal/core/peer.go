@@ -201,7 +201,8 @@ func (p *peer) name(body []byte) error {
 	}
 	if n.Name == "" {
 		if p.party != nil && p.inlets[n.Number] != nil {
-			return fmt.Errorf("the number %d is that of an event, whose windows hang on it", n.Number)
+			return fmt.Errorf("the number %d is that of an event, whose windows hang on it",
+				n.Number)
 		}
 		delete(p.names, n.Number)
 		p.origin = wire.Name{}

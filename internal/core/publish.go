@@ -35,13 +35,15 @@ func (b *Broadcast) check(request bool) error {
 			"a request cannot be retained: who comes later could not answer it")
 	case b.Internal && b.Filter.HasTo:
 		return fault.Errorf(fault.Denied,
-			"Internal and To contradict each other: an internal event reaches only its own endpoint")
+			"Internal and To contradict each other: an internal event reaches only its own "+
+				"endpoint")
 	case b.RequireSubscriber && b.NoWait:
 		return fault.Errorf(fault.Denied,
 			"RequireSubscriber and NoWait contradict each other: the bus has to be asked first")
 	case b.Retain && (b.Internal || b.Filter.HasTo || b.Filter.Except != nil):
 		return fault.Errorf(fault.Denied,
-			"what is retained is for everyone: Retain and Internal, To or Except contradict each other")
+			"what is retained is for everyone: Retain and Internal, To or Except contradict "+
+				"each other")
 	case len(b.Key) > wire.MaxName:
 		return fault.Errorf(fault.Denied, "a key of %d bytes, where %d are allowed: %.32q…",
 			len(b.Key), wire.MaxName, b.Key)

@@ -14,7 +14,8 @@ import (
 func (p *peer) request(e *wire.Event) (*Call, error) {
 	wanted, known := p.names[e.Wanted]
 	if !known {
-		return nil, fmt.Errorf("a request for a response with the number %d, which has no name", e.Wanted)
+		return nil, fmt.Errorf("a request for a response with the number %d, which has no name",
+			e.Wanted)
 	}
 	c := p.node.newCall(wanted)
 	c.peer, c.remote, c.gather = p, e.Call, e.Flags&wire.FlagGather != 0
@@ -79,7 +80,8 @@ func (p *peer) sendAnswer(remote uint64, a Answer, final bool) {
 	if final {
 		p.link.AnswerAhead(frame)
 	} else {
-		p.link.SendAhead(frame) // as many come as there are endpoints: that is not for who asks to say
+		// As many come as there are endpoints, which is not for who asks to say.
+		p.link.SendAhead(frame)
 	}
 }
 
@@ -142,7 +144,8 @@ func (p *peer) end(body []byte) error {
 	}
 	code := fault.Code(e.Code)
 	if code == fault.NoSubscribers && p.party != nil {
-		code = fault.ResponderGone // it was asked because it subscribed, and has ended that meanwhile
+		// It was asked because it subscribed, and has ended that meanwhile.
+		code = fault.ResponderGone
 	}
 	switch code {
 	case fault.NoSubscribers:
