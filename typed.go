@@ -13,6 +13,7 @@ import (
 	"github.com/lahja-go/lahja/internal/core"
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/mailbox"
+	"github.com/lahja-go/lahja/internal/router"
 )
 
 // Event is an event that a subscription got.
@@ -77,28 +78,15 @@ func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...Broadc
 func Request[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
 ) (resp Resp, err error) {
-	if err := ctx.Err(); err != nil {
-		return resp, err
-	}
-	response, err := responseOf[Resp]()
+	q, err := ask[Req, Resp](ctx, ep, req, opts, false)
 	if err != nil {
 		return resp, err
 	}
-	o, err := outletOf[Req](ep)
+	answer, _, err := q.next(ctx)
 	if err != nil {
 		return resp, err
 	}
-	b := merge(opts)
-	call := ep.core.NewCall(ctx, response.Name(), false)
-	if err := o.publish(ctx, req, &b, call); err != nil {
-		call.Cancel()
-		return resp, err
-	}
-	answer, _, err := ep.core.Next(ctx, call)
-	if err != nil {
-		return resp, err
-	}
-	return valueOf[Resp](response, answer)
+	return valueOf[Resp](q.response, answer)
 }
 
 // Gather broadcasts req and yields one answer of each endpoint that gets the event now, in the
@@ -111,14 +99,14 @@ func Gather[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
 ) iter.Seq2[Event[Resp], error] {
 	return func(yield func(Event[Resp], error) bool) {
-		response, call, err := gather[Req, Resp](ctx, ep, req, opts)
+		q, err := ask[Req, Resp](ctx, ep, req, opts, true)
 		if err != nil {
 			yield(Event[Resp]{}, err)
 			return
 		}
-		defer call.Cancel()
+		defer q.call.Cancel()
 		for {
-			answer, last, err := ep.core.Next(ctx, call)
+			answer, last, err := q.next(ctx)
 			if last {
 				if !errors.Is(err, ErrResponderGone) {
 					yield(Event[Resp]{}, err)
@@ -127,7 +115,7 @@ func Gather[Req, Resp any](
 			}
 			ev := Event[Resp]{Origin: answer.Origin}
 			if err == nil {
-				ev.Value, err = valueOf[Resp](response, answer)
+				ev.Value, err = valueOf[Resp](q.response, answer)
 			}
 			if !yield(ev, err) {
 				return
@@ -136,28 +124,43 @@ func Gather[Req, Resp any](
 	}
 }
 
-// gather broadcasts req as a call that collects answers.
-func gather[Req, Resp any](
-	ctx context.Context, ep *Endpoint, req Req, opts []BroadcastOption,
-) (*codec.Type, *core.Call, error) {
+// query is a request that was broadcast.
+type query struct {
+	response *codec.Type
+	call     *core.Call
+	outlet   *core.Outlet
+	filter   router.Filter
+}
+
+// ask broadcasts req as a call for one answer, or for all.
+func ask[Req, Resp any](
+	ctx context.Context, ep *Endpoint, req Req, opts []BroadcastOption, all bool,
+) (q query, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return q, err
 	}
-	response, err := responseOf[Resp]()
-	if err != nil {
-		return nil, nil, err
+	if q.response, err = responseOf[Resp](); err != nil {
+		return q, err
 	}
 	o, err := outletOf[Req](ep)
 	if err != nil {
-		return nil, nil, err
+		return q, err
 	}
 	b := merge(opts)
-	call := ep.core.NewCall(ctx, response.Name(), true)
-	if err := o.publish(ctx, req, &b, call); err != nil {
-		call.Cancel()
-		return nil, nil, err
+	q.call, q.outlet, q.filter = ep.core.NewCall(ctx, q.response.Name(), all), o.Outlet, b.Filter
+	if err := o.publish(ctx, req, &b, q.call); err != nil {
+		q.call.Cancel()
+		return q, err
 	}
-	return response, call, nil
+	return q, nil
+}
+
+// next waits for the next answer. The last error says which request has come to nothing.
+func (q *query) next(ctx context.Context) (a core.Answer, last bool, err error) {
+	if a, last, err = q.outlet.Endpoint.Next(ctx, q.call); last && err != nil {
+		err = q.outlet.Unanswered(err, &q.filter)
+	}
+	return a, last, err
 }
 
 // valueOf returns what an answer carries: the value itself, if it comes from this process.
@@ -360,7 +363,10 @@ func WaitFor[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) 
 	if ev, ok := <-channelOf[T](sub); ok {
 		return ev, nil
 	}
-	return Event[T]{}, sub.Err()
+	if err = sub.Err(); ctx.Err() != nil {
+		err = fmt.Errorf("lahja: endpoint %q waited for %s: %w", ep.Name(), EventName[T](), err)
+	}
+	return Event[T]{}, err
 }
 
 // Reply answers a request that any subscription got, at once or later and from any goroutine. It

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -103,7 +104,8 @@ func (ep *Endpoint) session(ctx context.Context) (*peer, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, fmt.Errorf("lahja: endpoint %q waited for a session with the bus: %w",
+				ep.name, context.Cause(ctx))
 		case <-ep.closing:
 			return nil, ep.Err()
 		}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -153,17 +154,32 @@ func (p *Publication) require(ctx context.Context) error {
 		}
 	}
 	if count == 0 {
-		return p.noSubscribers()
+		return p.outlet.noSubscribers(&p.Filter)
 	}
 	return nil
 }
 
-func (p *Publication) noSubscribers() error {
-	if p.Filter.HasTo {
+func (o *Outlet) noSubscribers(f *router.Filter) error {
+	if f.HasTo {
 		return fault.Errorf(fault.NoSubscribers, "no endpoint named in To %q subscribes to %s",
-			p.Filter.To, p.Topic.Name)
+			f.To, o.Topic.Name)
 	}
-	return fault.Errorf(fault.NoSubscribers, "nobody subscribes to %s", p.Topic.Name)
+	return fault.Errorf(fault.NoSubscribers, "nobody subscribes to %s", o.Topic.Name)
+}
+
+// Unanswered says what err, with which a request has ended, does not say by itself: which request
+// that was. f is its filter.
+func (o *Outlet) Unanswered(err error, f *router.Filter) error {
+	switch err {
+	case error(fault.NoSubscribers):
+		return o.noSubscribers(f)
+	case error(fault.ResponderGone):
+		return fault.Errorf(fault.ResponderGone, "nobody is left who could answer %s", o.Topic.Name)
+	case context.Canceled, context.DeadlineExceeded:
+		return fmt.Errorf("lahja: endpoint %q waited for an answer to %s: %w",
+			o.Endpoint.name, o.Topic.Name, err)
+	}
+	return err
 }
 
 // Encoded reports whether somebody needs the event in its encoded form: an endpoint elsewhere, or
@@ -265,7 +281,12 @@ func (o *Outlet) wait(ctx context.Context, size int64) error {
 		o.Topic.release(o)
 		o.waited.Add(int64(time.Since(start)))
 	}()
-	return o.Account.Acquire(ctx, size)
+	err := o.Account.Acquire(ctx, size)
+	if err != nil && err == ctx.Err() {
+		err = fmt.Errorf("lahja: endpoint %q waited to broadcast %s: subscriptions to it lag behind "+
+			"(Bus.Stats says whose): %w", o.Endpoint.name, o.Topic.Name, err)
+	}
+	return err
 }
 
 // CheckSize fails when an encoded event is longer than the bus allows.
