@@ -15,7 +15,7 @@ type Peers []Peer
 
 // Peer is an endpoint as others see it.
 type Peer struct {
-	Name   string
+	Name   string   // of the endpoint
 	Events []string // the names of the events that it subscribes to, sorted; see EventName
 }
 
@@ -55,8 +55,8 @@ func (ep *Endpoint) WatchPeers(ctx context.Context) <-chan Peers {
 // State is what an endpoint knows of its link to the bus. One in the bus's process is connected
 // until it ends.
 type State struct {
+	// Connected says whether the endpoint has a connection to its bus.
 	Connected bool
-
 	// Resumes counts the times that a broken connection was resumed, with nothing lost.
 	Resumes uint64
 	// Restarts counts the times that the session was lost and a new one begun, in which the
@@ -79,7 +79,8 @@ func (ep *Endpoint) WatchState(ctx context.Context) <-chan State {
 
 // Stat says what one endpoint does with one event type.
 type Stat struct {
-	Endpoint, Event string
+	Endpoint string // its name
+	Event    string // the name of the event, see EventName
 
 	Broadcast   uint64        // events that it has broadcast
 	Outstanding int64         // bytes of those that some subscription has yet to take

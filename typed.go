@@ -18,7 +18,7 @@ import (
 
 // Event is an event that a subscription got.
 type Event[T any] struct {
-	Value  T
+	Value  T      // as it was broadcast
 	Origin string // the endpoint that broadcast it, stamped by the bus
 	Key    string // of a retained event
 	Missed uint64 // events dropped by DropOldest that no earlier event has counted
