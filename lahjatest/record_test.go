@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"math/big"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,5 +211,41 @@ func TestExpectShowsWhatDiffersOfMuch(t *testing.T) {
 	}, func(t *testing.T, test *fake) {
 		test.wantFailure(t, "    … 148 as expected\n", "  - 150  {N: 150}\n",
 			"    … 147 as expected")
+	})
+}
+
+// A flood is not printed to its end.
+func TestExpectShowsTheBeginningOfAFlood(t *testing.T) {
+	inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {
+		a := bus.Endpoint("a")
+		heard := lahjatest.Record[number](t, a)
+		say(t, a, make([]int, 300)...)
+		lahjatest.Expect(t, heard, time.Second)
+	}, func(t *testing.T, test *fake) {
+		test.wantFailure(t, "received 300", "  + 99  {N: 0}", "    … and 200 more")
+		if strings.Contains(test.failures[0], "  + 100 ") {
+			t.Errorf("it shows more: %s", test.failures[0])
+		}
+	})
+}
+
+// Expect does not wait for what cannot come any more, and says why it cannot.
+func TestExpectAfterTheEndOfARecording(t *testing.T) {
+	inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {
+		a := bus.Endpoint("a")
+		heard := lahjatest.Record[number](t, a)
+		say(t, a, 1)
+		lahjatest.Expect(t, heard, time.Second, number{1})
+		begun := time.Now()
+		time.AfterFunc(time.Second, func() { a.Close() })
+		defer func() {
+			if took := time.Since(begun); took > 2*time.Second {
+				t.Errorf("it has waited %v", took)
+			}
+		}()
+		lahjatest.Expect(t, heard, time.Hour, number{2})
+	}, func(t *testing.T, test *fake) {
+		test.wantFailure(t, `recording has ended: lahja: closed: endpoint "a" was closed`,
+			"  - 0  {N: 2}")
 	})
 }
