@@ -31,7 +31,8 @@ type Limits struct {
 	// of the type share Lag; each may always have one event outstanding, whatever its size.
 	Lag int64
 	// Frame is the most bytes that an encoded event or response may have, of which 4 KiB are kept
-	// for names and the like; 1 MiB by default, at least 8 KiB, at most 16 MiB.
+	// for names and the like; 1 MiB by default, at least 8 KiB, at most 16 MiB. What is handed over
+	// within the bus's process is not encoded and may be larger.
 	Frame int
 	// Stall is how long a subscription may take nothing while a publisher waits for it, before it
 	// is ended with ErrStalled; 5 s by default. Time in its handler does not count. After 1 s a
