@@ -196,10 +196,13 @@ func TestAllocsRequest(t *testing.T) {
 			s := newStage(t, v, [2]bool{true, true})
 			asker := s.own("asker")
 			_, err := lahja.Handle(s.ctx, s.connect("answerer"),
-				func(_ context.Context, ev lahja.Event[parcel]) (parcel, error) { return ev.Value, nil })
+				func(_ context.Context, ev lahja.Event[parcel]) (parcel, error) {
+					return ev.Value, nil
+				})
 			s.must(err)
 			took := testing.AllocsPerRun(2000, func() {
-				if _, err := lahja.Request[parcel, parcel](s.ctx, asker, parcel{1, data64}); err != nil {
+				_, err := lahja.Request[parcel, parcel](s.ctx, asker, parcel{1, data64})
+				if err != nil {
 					t.Error(err)
 				}
 			})

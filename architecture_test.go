@@ -16,8 +16,8 @@ var (
 	listedImports = regexp.MustCompile(`^\| (\w+) \| ([\w, ]+) \|`)
 )
 
-// importsSaid returns the imports that the text of docs/architecture.md says there are, as "from to": those
-// of its drawing, and those of the table below it.
+// importsSaid returns the imports that the text of docs/architecture.md says there are, as "from
+// to": those of its drawing, and those of the table below it.
 func importsSaid(text string) map[string]bool {
 	type room struct {
 		column int
@@ -43,8 +43,8 @@ func importsSaid(text string) map[string]bool {
 	return edges
 }
 
-// importsFound returns the imports there are, of the root, of what is within and of what is around. That
-// what is around imports the root and its other parts is said of all and not counted.
+// importsFound returns the imports there are, of the root, of what is within and of what is around.
+// That what is around imports the root and its other parts is said of all and not counted.
 func importsFound(t *testing.T) map[string]bool {
 	const module = "github.com/lahja-go/lahja"
 	edges := map[string]bool{}

@@ -93,8 +93,8 @@ func (m *maker) number() uint64 {
 
 func (m *maker) name() string {
 	names := []string{
-		lahja.EventName[other](), lahja.EventName[other](), lahja.EventName[answer](), "own", "near",
-		"far", "mallory", "victim", "k",
+		lahja.EventName[other](), lahja.EventName[other](), lahja.EventName[answer](), "own",
+		"near", "far", "mallory", "victim", "k",
 	}
 	if very := m.rare(); very && m.rare() {
 		return []string{"", "b\xff"}[m.pick(2)]
@@ -183,7 +183,8 @@ func (m *maker) goodbye() []byte {
 func (m *maker) subscribe() []byte {
 	return control(wire.TypeSubscribe, wire.Subscribe{
 		ID: m.fresh(), Event: m.name(), From: m.list(), Observe: m.yes(), DropOldest: m.yes(),
-		Retained: m.yes(), Group: []string{"", "g"}[m.pick(2)], Room: m.number(), Response: m.name(),
+		Retained: m.yes(), Group: []string{"", "g"}[m.pick(2)], Room: m.number(),
+		Response: m.name(),
 	})
 }
 

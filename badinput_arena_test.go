@@ -238,8 +238,8 @@ func descriptors() int {
 	return len(entries)
 }
 
-// left says what is there that was not there before, and does not go. A socket of TCP may stay for a
-// second after its connection was closed, so that descriptors are looked at when sockets is set.
+// left says what is there that was not there before, and does not go. A socket of TCP may stay for
+// a second after its connection was closed, so that descriptors are looked at when sockets is set.
 func (a *arena) left(sockets bool) string {
 	a.calm.Lock()
 	defer a.calm.Unlock()
@@ -253,7 +253,8 @@ func (a *arena) left(sockets bool) string {
 		if time.Now().After(end) {
 			stacks := make([]byte, 64<<10)
 			stacks = stacks[:runtime.Stack(stacks, true)]
-			return fmt.Sprintf("%d goroutines and %d descriptors more\n%s", routines, opened, stacks)
+			return fmt.Sprintf("%d goroutines and %d descriptors more\n%s", routines, opened,
+				stacks)
 		}
 		time.Sleep(pause)
 	}

@@ -95,7 +95,8 @@ var flowRows = []row{
 	{number: 39, throws: "a subscription to more origins than one may name, and to too long ones",
 		at: open, only: "bus",
 		throw: func(x *attack) {
-			for id, from := range [][]string{make([]string, 1025), {strings.Repeat("n", mebibyte/2)}} {
+			for id, from := range [][]string{make([]string, 1025),
+				{strings.Repeat("n", mebibyte/2)}} {
 				x.refused(wire.Subscribe{ID: uint64(id), Event: "tock", From: from})
 			}
 		}},
@@ -120,7 +121,8 @@ var flowRows = []row{
 	{number: 39, throws: "a retained event under a key of half a mebibyte", at: open, only: "bus",
 		ends: fouled,
 		throw: events(wire.Event{
-			Flags: wire.FlagRetain | wire.FlagKey, Key: strings.Repeat("k", mebibyte/2), Payload: unset,
+			Flags: wire.FlagRetain | wire.FlagKey, Key: strings.Repeat("k", mebibyte/2),
+			Payload: unset,
 		})},
 	{number: 39, throws: "an event that fills its frame, and has no room for who it is from",
 		at:   open,
@@ -234,7 +236,8 @@ func panicking(x *attack) {
 	}
 	for call := range uint64(10) {
 		x.record(x.event(wire.Event{
-			Name: heardAs, Flags: wire.FlagRequest, Call: call, Wanted: 92, Slot: call, Payload: unset,
+			Name: heardAs, Flags: wire.FlagRequest, Call: call, Wanted: 92, Slot: call,
+			Payload: unset,
 		}))
 		var r wire.Reply
 		x.must(wire.ParseReply(x.await(wire.TypeReply).Body, &r))

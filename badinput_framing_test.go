@@ -110,7 +110,8 @@ var framingRows = []row{
 			x.conn.Close()
 		}, ends: severed},
 	{number: 4, throws: "a first record of one byte too few, and the end", at: fresh, ends: fouled,
-		endpointEnds: severed, throw: then(func(x *attack) { x.write(x.handshake()[:x.short(1)]) })},
+		endpointEnds: severed,
+		throw:        then(func(x *attack) { x.write(x.handshake()[:x.short(1)]) })},
 	{number: 4, throws: "a first record whose frame has a byte too few", at: fresh, ends: fouled,
 		throw: frames(lying(wire.TypeHello, 9, 8))},
 	{number: 4, throws: "a first record with a byte after its frame", at: fresh, ends: fouled,

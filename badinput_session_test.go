@@ -132,7 +132,8 @@ var handshakeRows = []row{
 		only: "endpoint",
 		throw: func(x *attack) {
 			x.said = true
-			x.preface(wire.TypeRefusal, wire.Refusal{Code: "x: y", Message: strings.Repeat("m", 4000)})
+			x.preface(wire.TypeRefusal,
+				wire.Refusal{Code: "x: y", Message: strings.Repeat("m", 4000)})
 			x.outcome()
 		}},
 }
@@ -209,8 +210,9 @@ var identityRows = []row{
 	{number: 26, throws: "an event without an origin", at: open, only: "endpoint", ends: fouled,
 		throw: frames(wire.AppendEvent(nil, &wire.Event{Name: tick}))},
 	{number: 26, throws: "an event of an origin without a name", at: open, only: "endpoint",
-		ends:  fouled,
-		throw: frames(wire.AppendEvent(nil, &wire.Event{Name: tick, Flags: wire.FlagOrigin, Origin: 99}))},
+		ends: fouled,
+		throw: frames(wire.AppendEvent(nil,
+			&wire.Event{Name: tick, Flags: wire.FlagOrigin, Origin: 99}))},
 	{number: 26, throws: "an event for others than this endpoint", at: open, only: "endpoint",
 		ends:  fouled,
 		throw: events(wire.Event{Flags: wire.FlagTo, To: []string{"other"}})},
@@ -270,7 +272,8 @@ var unset = []byte{0xa0}
 // request is a request with a number, which nobody answers.
 func (x *attack) request(call uint64) []byte {
 	return x.event(wire.Event{
-		Name: heardAs, Flags: wire.FlagRequest, Call: call, Wanted: tick, Slot: 2 * call, Payload: unset,
+		Name: heardAs, Flags: wire.FlagRequest, Call: call, Wanted: tick, Slot: 2 * call,
+		Payload: unset,
 	})
 }
 

@@ -32,8 +32,8 @@ func rows() []row {
 		controlRows(), payloadRows(), systemRows)
 }
 
-// elsewhereShown are the numbers without a row, with what they are, why they have none, and the tests
-// that show the same by themselves.
+// elsewhereShown are the numbers without a row, with what they are, why they have none, and the
+// tests that show the same by themselves.
 var elsewhereShown = map[int]struct{ what, why, tests string }{
 	16: {"wrong credentials, alike in words and time", "credentials are those of the transport; " +
 		"a wrong token of a resume is a row of 30", "TestRefusedResumes"},

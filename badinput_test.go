@@ -114,7 +114,10 @@ func TestClosedEndpoint(t *testing.T) {
 		ctx := context.Background()
 		calls := map[string]func() error{
 			"Broadcast": func() error { return lahja.Broadcast(ctx, ep, item{}) },
-			"Request":   func() error { _, err := lahja.Request[item, item](ctx, ep, item{}); return err },
+			"Request": func() error {
+				_, err := lahja.Request[item, item](ctx, ep, item{})
+				return err
+			},
 			"Subscribe": func() error {
 				_, err := lahja.Subscribe(ctx, ep, func(context.Context, lahja.Event[item]) {})
 				return err

@@ -130,14 +130,15 @@ func tallying(ctx context.Context, ep *lahja.Endpoint, start func(*toll) error) 
 		return err
 	}
 	var before runtime.MemStats
-	_, err := lahja.Handle(ctx, ep, func(ctx context.Context, ev lahja.Event[order]) (report, error) {
-		if ev.Value.Do == "begin" {
-			runtime.ReadMemStats(&before)
-			return report{}, nil
-		}
-		err := c.await(ctx, ev.Value.N)
-		return report{N: allocationsSince(&before)}, err
-	})
+	_, err := lahja.Handle(ctx, ep,
+		func(ctx context.Context, ev lahja.Event[order]) (report, error) {
+			if ev.Value.Do == "begin" {
+				runtime.ReadMemStats(&before)
+				return report{}, nil
+			}
+			err := c.await(ctx, ev.Value.N)
+			return report{N: allocationsSince(&before)}, err
+		})
 	return err
 }
 
@@ -154,15 +155,16 @@ var data64 = make([]byte, 64)
 // throws is the role of a process that broadcasts as many events as it is ordered to.
 func throws(ctx context.Context, ep *lahja.Endpoint) error {
 	next := 0
-	_, err := lahja.Handle(ctx, ep, func(ctx context.Context, ev lahja.Event[order]) (report, error) {
-		for range ev.Value.N {
-			if err := lahja.Broadcast(ctx, ep, parcel{next, data64}); err != nil {
-				return report{}, err
+	_, err := lahja.Handle(ctx, ep,
+		func(ctx context.Context, ev lahja.Event[order]) (report, error) {
+			for range ev.Value.N {
+				if err := lahja.Broadcast(ctx, ep, parcel{next, data64}); err != nil {
+					return report{}, err
+				}
+				next++
 			}
-			next++
-		}
-		return report{}, nil
-	})
+			return report{}, nil
+		})
 	return err
 }
 
@@ -209,9 +211,10 @@ func BenchmarkChildToChild(b *testing.B) {
 
 // echoes is the role of a process that answers requests with what they ask.
 func echoes(ctx context.Context, ep *lahja.Endpoint) error {
-	_, err := lahja.Handle(ctx, ep, func(_ context.Context, ev lahja.Event[parcel]) (parcel, error) {
-		return ev.Value, nil
-	})
+	_, err := lahja.Handle(ctx, ep,
+		func(_ context.Context, ev lahja.Event[parcel]) (parcel, error) {
+			return ev.Value, nil
+		})
 	return err
 }
 
@@ -227,7 +230,8 @@ func BenchmarkRequest(b *testing.B) {
 				for w := range atOnce {
 					all.Go(func() {
 						for i := w; i < b.N; i += atOnce {
-							got, err := lahja.Request[parcel, parcel](s.ctx, boss, parcel{i, data64})
+							got, err := lahja.Request[parcel, parcel](s.ctx, boss,
+								parcel{i, data64})
 							if err != nil || got.N != i {
 								b.Error(got.N, err)
 								return

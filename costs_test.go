@@ -54,7 +54,8 @@ func TestOneWindowForEachEvent(t *testing.T) {
 			g := s.attachStranger("mallory")
 			for i := range uint64(100) {
 				frames := wire.AppendName(nil, wire.Name{Number: i, Name: lahja.EventName[load]()})
-				frames = wire.AppendEvent(frames, &wire.Event{Name: i, Slot: i, Payload: padded(1000 << 10)})
+				frames = wire.AppendEvent(frames,
+					&wire.Event{Name: i, Slot: i, Payload: padded(1000 << 10)})
 				if retires {
 					frames = wire.AppendName(frames, wire.Name{Number: i})
 				}
@@ -176,7 +177,8 @@ func TestNamesOfAnEventAreBounded(t *testing.T) {
 			}
 			return footprint() / n
 		}
-		before := holds(wire.Event{Name: tick, Payload: make([]byte, 600<<10)}) // the buffers are there
+		// From here on the buffers are there.
+		before := holds(wire.Event{Name: tick, Payload: make([]byte, 600<<10)})
 		after := holds(wire.Event{Name: tick, Flags: flags | wire.FlagTo | wire.FlagExcept,
 			To: long, Except: long, Wanted: tick})
 		if each := after - before; each > 64<<10 {
@@ -185,8 +187,8 @@ func TestNamesOfAnEventAreBounded(t *testing.T) {
 	}
 }
 
-// The names that an event has count for its window, on both sides of a connection: they are there for
-// as long as it waits for a member of a group.
+// The names that an event has count for its window, on both sides of a connection: they are there
+// for as long as it waits for a member of a group.
 func TestNamesOfAnEventCount(t *testing.T) {
 	others := slices.Repeat([]string{strings.Repeat("n", 255)}, 1000)
 	to := lahja.To(append(others, "own")...)

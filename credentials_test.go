@@ -40,7 +40,8 @@ func newOffice(t testing.TB) *office {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}, key}
-	der, err := x509.CreateCertificate(rand.Reader, o.certificate, o.certificate, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, o.certificate, o.certificate, &key.PublicKey,
+		key)
 	if err == nil {
 		o.certificate, err = x509.ParseCertificate(der)
 	}

@@ -44,7 +44,8 @@ func TestFaultEverySecond(t *testing.T) {
 			wires.Swallowed += s.Swallowed
 			wires.Connections += s.Connections
 		})
-		t.Logf("%v with %d faults (%v; %d connections were made, %d cut, %d bytes were flipped): %+v",
+		t.Logf("%v with %d faults (%v; %d connections were made, %d cut, %d bytes were "+
+			"flipped): %+v",
 			time.Since(d.begun).Round(time.Second), d.faults, d.kinds, wires.Connections, wires.Cut,
 			wires.Flipped, d.totals)
 		t.Logf("held at first %+v, at last %+v; %.1f MiB amid faults", before, after, d.amid)

@@ -52,14 +52,16 @@ func TestShutdownNamesWhatIsLeft(t *testing.T) {
 				say(s, a, load{N: n})
 			}
 			event := lahja.EventName[load]()
-			for statOf(s, b.Stats(), "b", event).Lag == 0 { // until more has come than a channel holds
+			// Until more has come than a channel holds.
+			for statOf(s, b.Stats(), "b", event).Lag == 0 {
 				runtime.Gosched()
 			}
 			ctx, cancel := context.WithTimeout(s.ctx, 100*time.Millisecond)
 			defer cancel()
 			start := time.Now()
 			shutdown := map[string]func(context.Context) error{
-				"the publisher": a.Shutdown, "the subscriber": b.Shutdown, "the bus": s.bus.Shutdown,
+				"the publisher": a.Shutdown, "the subscriber": b.Shutdown,
+				"the bus": s.bus.Shutdown,
 			}
 			err := shutdown[name](ctx)
 			if took := time.Since(start); took > 2*time.Second {
@@ -101,7 +103,8 @@ func TestUnreadStreamEnds(t *testing.T) {
 		for n := range 100 {
 			say(s, pub, load{N: n})
 		}
-		for statOf(s, ep.Stats(), "sub", lahja.EventName[load]()).Lag == 0 { // till the channel is full
+		// Until the channel is full.
+		for statOf(s, ep.Stats(), "sub", lahja.EventName[load]()).Lag == 0 {
 			runtime.Gosched()
 		}
 		cancel()
@@ -163,8 +166,10 @@ func (s *stage) endAtOnce(round int, longest *atomic.Int64) {
 		if i > 0 {
 			ep = s.connect
 		}
-		e := &finale{stay: stay{ctx: s.ctx, bus: s.bus, ep: ep(fmt.Sprint("e", i)), release: release},
-			gate: gate}
+		e := &finale{
+			stay: stay{ctx: s.ctx, bus: s.bus, ep: ep(fmt.Sprint("e", i)), release: release},
+			gate: gate,
+		}
 		e.occupy(s, longest)
 		eps = append(eps, e)
 	}

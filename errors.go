@@ -8,8 +8,8 @@ import "github.com/lahja-go/lahja/internal/fault"
 //
 //	const ErrNotFound lahja.Code = "chain: not found"
 //
-// A handler returns it, or an error that wraps it; the requester gets a [RemoteError] that wraps it.
-// A Code of more than 255 bytes arrives as text only, which errors.Is does not find.
+// A handler returns it, or an error that wraps it; the requester gets a [RemoteError] that wraps
+// it. A Code of more than 255 bytes arrives as text only, which errors.Is does not find.
 type Code = fault.Code
 
 // The errors of this package, each with its text. They come wrapped in errors that say what failed
@@ -32,8 +32,8 @@ const (
 	ErrWouldBlock = fault.WouldBlock
 	// ErrStalled, "lahja: stalled": a subscription or an endpoint did not take what was sent to it.
 	ErrStalled = fault.Stalled
-	// ErrSessionLost, "lahja: session lost": the session with the bus was lost: its connection broke
-	// and was not resumed.
+	// ErrSessionLost, "lahja: session lost": the session with the bus was lost: its connection
+	// broke and was not resumed.
 	ErrSessionLost = fault.SessionLost
 	// ErrNameTaken, "lahja: name taken": another endpoint of that name is attached.
 	ErrNameTaken = fault.NameTaken
@@ -43,7 +43,7 @@ const (
 	// ErrTooLarge, "lahja: too large": an event with the names that it is for, a response, or a
 	// subscription with the names in its From has more bytes than the limit.
 	ErrTooLarge = fault.TooLarge
-	// ErrProtocol, "lahja: protocol error": the other side sent something that cannot be understood.
+	// ErrProtocol, "lahja: protocol error": the other side sent what cannot be understood.
 	ErrProtocol = fault.Protocol
 )
 

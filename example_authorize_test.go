@@ -39,3 +39,11 @@ func ExampleAuthorize() {
 	// hello
 	// lahja: denied: endpoint "reader" may not broadcast github.com/lahja-go/lahja_test.Greeting
 }
+
+// One who may do everything but answer requests.
+func ExampleAllowAll() {
+	p := lahja.AllowAll()
+	p.Handle = nil
+	fmt.Println(p.Broadcast, p.Subscribe, p.Request, p.Handle)
+	// Output: [*] [*] [*] []
+}

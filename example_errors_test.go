@@ -26,7 +26,9 @@ func ExampleErrUnexpectedResponse() {
 	ctx := context.Background()
 	a, b, end := pair("a", "b")
 	defer end()
-	lahja.Handle(ctx, b, func(context.Context, lahja.Event[Greeting]) (int, error) { return 1, nil })
+	lahja.Handle(ctx, b, func(context.Context, lahja.Event[Greeting]) (int, error) {
+		return 1, nil
+	})
 	_, err := lahja.Request[Greeting, string](ctx, a, Greeting{"hello"})
 	fmt.Println(errors.Is(err, lahja.ErrUnexpectedResponse))
 	// Output: true

@@ -223,7 +223,7 @@ func ExampleObserve() {
 	fmt.Println(err)
 	fmt.Println((<-tap).Value.Of)
 	// Output:
-	// lahja: no subscribers
+	// lahja: no subscribers: nobody subscribes to github.com/lahja-go/lahja_test.GetSquare
 	// 7
 }
 

@@ -181,12 +181,12 @@ func ExampleBroadcast() {
 	s := lahja.Stream[Greeting](ctx, b)
 	fmt.Println(lahja.Broadcast(ctx, a, Greeting{"hello"}))
 	fmt.Println((<-s).Value.Text)
-	fmt.Println(lahja.Broadcast(ctx, a, struct{ N int }{1}))
+	fmt.Println(lahja.Broadcast(ctx, a, struct{}{}))
 	// Output:
 	// <nil>
 	// <nil>
 	// hello
-	// lahja: type struct { N int } cannot be an event: it has no name; declare one: type Name struct { N int }
+	// lahja: type struct {} cannot be an event: it has no name; declare one: type Name struct {}
 }
 
 func ExampleSubscribe() {
@@ -269,8 +269,8 @@ func ExampleWaitFor() {
 	a, _, end := pair("a", "b")
 	defer end()
 	_, err := lahja.WaitFor[Greeting](ctx, a)
-	fmt.Println(err)
-	// Output: context deadline exceeded
+	fmt.Println(errors.Is(err, context.DeadlineExceeded))
+	// Output: true
 }
 
 func ExampleRequest() {
@@ -285,7 +285,7 @@ func ExampleRequest() {
 	_, err = lahja.Request[GetSquare, Square](ctx, a, GetSquare{-3})
 	fmt.Println(err)
 	// Output:
-	// lahja: no subscribers
+	// lahja: no subscribers: nobody subscribes to github.com/lahja-go/lahja_test.GetSquare
 	// 9 <nil>
 	// endpoint "b": square: negative
 }

@@ -38,7 +38,8 @@ func TestArchitectureHasEveryPackage(t *testing.T) {
 
 // leakCheck is a TestMain that fails if a goroutine is left.
 var leakCheck = regexp.MustCompile(
-	`(?s)func TestMain\(m \*testing\.M\) \{.*?\b((leak|transporttest|lahjatest|roletest)\.)?Main\(m\b`)
+	`(?s)func TestMain\(m \*testing\.M\) \{.*?` +
+		`\b((leak|transporttest|lahjatest|roletest)\.)?Main\(m\b`)
 
 // Each package with tests fails when they leave a goroutine behind.
 func TestEveryPackageLooksForLeaks(t *testing.T) {

@@ -175,7 +175,8 @@ func pullCables(t *testing.T) {
 		f.mend(c)
 		mended := time.Now()
 		for _, name := range []string{"far0", "far1"} {
-			if _, err := lahja.Request[tell, told](s.ctx, main, tell{}, lahja.To(name)); err != nil {
+			_, err := lahja.Request[tell, told](s.ctx, main, tell{}, lahja.To(name))
+			if err != nil {
 				t.Errorf("%s: a request to %s: %v", f.name, name, err)
 			}
 		}

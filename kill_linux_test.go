@@ -66,7 +66,8 @@ func TestKilledProcesses(t *testing.T) {
 func (k *killing) rounds(rounds int) (beside int) {
 	main, left, right := k.own("main"), k.connect("left"), k.connect("right")
 	k.observers = []*lahja.Endpoint{main, left}
-	unread := lahja.Stream[load](k.ctx, main, lahja.DropOldest()) // what victims broadcast goes here
+	// Here goes what victims broadcast.
+	unread := lahja.Stream[load](k.ctx, main, lahja.DropOldest())
 	k.group.Go(func() {
 		for range unread {
 		}
@@ -179,7 +180,7 @@ func (k *killing) report(what string, times []time.Duration, within time.Duratio
 
 // holding is what a process has of what the system gives.
 type holding struct {
-	files      map[string]int // what its descriptors lead to; each socket and pipe is one of its own
+	files      map[string]int // what its descriptors lead to; sockets and pipes each to their own
 	goroutines int
 }
 

@@ -52,8 +52,8 @@
 // # Cancellation
 //
 // What Subscribe, Stream, Events, Handle, Serve, WatchPeers and WatchState start lives until their
-// ctx ends. The ctx of all other functions bounds the call. A call whose ctx has already ended fails
-// and does nothing; one that need not wait does not look at ctx again.
+// ctx ends. The ctx of all other functions bounds the call. A call whose ctx has already ended
+// fails and does nothing; one that need not wait does not look at ctx again.
 //
 // A request takes its deadline and its cancellation along: they end the ctx of its handler, or
 // withdraw the request while it still waits for one.
@@ -69,8 +69,8 @@
 //
 // # Errors
 //
-// [errors.Is] tells errors apart: it finds their [Code], such as [ErrNoSubscribers], or the error of
-// the ctx that has ended. A program can declare Codes of its own, which errors.Is also finds in
+// [errors.Is] tells errors apart: it finds their [Code], such as [ErrNoSubscribers], or the error
+// of the ctx that has ended. A program can declare Codes of its own, which errors.Is also finds in
 // another process. An error that the other side reported, for instance of a handler that failed, is
 // a [RemoteError]. [OnEnd] and [Subscription.Err] tell why a subscription has ended.
 //
@@ -82,8 +82,8 @@
 //
 // Everything that others can make a bus or an endpoint spend has a limit: an encoded event may have
 // 1 MiB, and the subscriptions to one type may lag by 32 MiB. [Limits] and [RetainKey] list the
-// limits and say what happens beyond them. [Authorize] decides who may attach, and what each may do;
-// without it everyone who reaches the transport may do everything.
+// limits and say what happens beyond them. [Authorize] decides who may attach, and what each may
+// do; without it everyone who reaches the transport may do everything.
 //
 // # Connections that break
 //
@@ -91,8 +91,8 @@
 // falls silent reconnects and resumes its session: nothing is lost, doubled or reordered. Calls
 // made meanwhile are accepted while there is room, and otherwise wait. If it does not reconnect in
 // time ([Limits]), or the process of the bus has died, the session is lost: requests that wait fail
-// with [ErrSessionLost], the next event of each subscription tells of the gap ([Event.Gap]), and the
-// endpoint goes on dialling until another session has begun, in which it subscribes and retains
+// with [ErrSessionLost], the next event of each subscription tells of the gap ([Event.Gap]), and
+// the endpoint goes on dialling until another session has begun, in which it subscribes and retains
 // again. [Endpoint.WatchState] shows all of that. A bus that is closed ends its endpoints. On other
 // transports the endpoint ends with its connection.
 //
@@ -135,10 +135,10 @@ func NewBus(opts ...BusOption) *Bus {
 }
 
 // Endpoint attaches an endpoint of this process, without transport and encoding. The name has 1 to
-// 255 bytes of UTF-8 without control characters. Endpoint fails with [ErrNameTaken] when an endpoint
-// of that name is attached, with [ErrDenied] when the name is invalid, and with [ErrClosed]. The
-// options are those of Connect, so that a program can pass the same to both; here they have no
-// effect, since there is no connection.
+// 255 bytes of UTF-8 without control characters. Endpoint fails with [ErrNameTaken] when an
+// endpoint of that name is attached, with [ErrDenied] when the name is invalid, and with
+// [ErrClosed]. The options are those of Connect, so that a program can pass the same to both; here
+// they have no effect, since there is no connection.
 func (b *Bus) Endpoint(name string, opts ...EndpointOption) (*Endpoint, error) {
 	ep, err := b.node.Attach(name)
 	if err != nil {
@@ -235,9 +235,9 @@ func (b *Bus) serve(ctx context.Context, c Conn, admitted func()) error {
 // session did.
 func (b *Bus) Shutdown(ctx context.Context) error { return b.node.Shutdown(ctx) }
 
-// Close ends the bus and detaches all endpoints. It first hands over what was accepted, for a second
-// at most. When it has returned, none of the bus's goroutines is left except those inside a function
-// of the user's. It returns nil.
+// Close ends the bus and detaches all endpoints. It first hands over what was accepted, for a
+// second at most. When it has returned, none of the bus's goroutines is left except those inside a
+// function of the user's. It returns nil.
 func (b *Bus) Close() error { return b.node.Close() }
 
 // Endpoint is a named place on a bus, from which events are broadcast and where they arrive. Make
@@ -249,13 +249,13 @@ type Endpoint struct {
 }
 
 // Connect attaches an endpoint to the bus that listens at t. ctx bounds the attempt. It fails with
-// the error of t.Dial, with [ErrNameTaken] when another endpoint has the name, with [ErrDenied] when
-// the bus refuses the endpoint (see [Authorize]), and with [ErrProtocol] when what answers is not a
-// bus.
+// the error of t.Dial, with [ErrNameTaken] when another endpoint has the name, with [ErrDenied]
+// when the bus refuses the endpoint (see [Authorize]), and with [ErrProtocol] when what answers is
+// not a bus.
 //
 // If t is a [Redialer] that says so, such as tcp, the endpoint outlives its connection: it dials
-// again and goes on where it was, see [Limits] and [Endpoint.WatchState]. With other transports, and
-// with Limits{Resume: -1}, it ends with its connection.
+// again and goes on where it was, see [Limits] and [Endpoint.WatchState]. With other transports,
+// and with Limits{Resume: -1}, it ends with its connection.
 func Connect(
 	ctx context.Context, name string, t Transport, opts ...EndpointOption,
 ) (*Endpoint, error) {

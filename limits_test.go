@@ -148,7 +148,9 @@ func TestFloodWithoutReading(t *testing.T) {
 		"Subscribe": func(n uint64) []byte {
 			return control(wire.TypeSubscribe, wire.Subscribe{ID: n, Event: "tick"})
 		},
-		"Ask": func(n uint64) []byte { return control(wire.TypeAsk, wire.Ask{ID: n, Event: "tick"}) },
+		"Ask": func(n uint64) []byte {
+			return control(wire.TypeAsk, wire.Ask{ID: n, Event: "tick"})
+		},
 		"requests": func(n uint64) []byte {
 			return wire.AppendEvent(nil, &wire.Event{
 				Flags: wire.FlagRequest, Name: tick, Slot: 2 * n, Call: n, Wanted: tick,
@@ -167,7 +169,8 @@ func TestFloodWithoutReading(t *testing.T) {
 			flood(t, frames, lahja.Limits{Lag: 1 << 16, Frame: 8 << 10, Subscriptions: 10})
 			if answers := 1000; name != "events" { // which are reported, and not answered
 				n := flood(t, frames, lahja.Limits{Answers: answers})
-				if n > uint64(answers)+30_000 { // what the connection and the writer hold is no part of it
+				// What the connection and the writer hold is no part of it.
+				if n > uint64(answers)+30_000 {
 					t.Errorf("it is ended after %d", n)
 				}
 			}
@@ -234,7 +237,8 @@ func TestLengthsCostNothing(t *testing.T) {
 		"session": func(s *stranger, i int) {
 			hello := wire.Hello{MinVersion: 1, MaxVersion: 1, Name: fmt.Sprint("stranger ", i)}
 			s.preface(wire.TypeHello, hello)
-			_, _ = io.ReadFull(s.conn, make([]byte, len(wire.Preface)+wire.HeaderSize)) // it is admitted
+			// It is admitted:
+			_, _ = io.ReadFull(s.conn, make([]byte, len(wire.Preface)+wire.HeaderSize))
 			_, _ = s.conn.Write(head(wire.RecordBody + 1<<20))
 		},
 	} {

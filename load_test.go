@@ -91,7 +91,8 @@ func readAll(s *stage, events <-chan lahja.Event[load], publishers, each int, se
 func TestBothPush(t *testing.T) {
 	limits, size, pause := lahja.Limits{Lag: 1 << 20, Resume: -1}, 8<<20, 200*time.Millisecond
 	if scale() > 1 {
-		limits, size, pause = lahja.Limits{Stall: 10 * time.Second, Resume: -1}, 1<<30, 5*time.Second
+		limits, size, pause = lahja.Limits{Stall: 10 * time.Second,
+			Resume: -1}, 1<<30, 5*time.Second
 	}
 	everywhereOnceWith(t, []behaviour{{fmt.Sprint(size>>20, " MiB"), func(s *stage) {
 		boss := s.connect("boss")
@@ -209,7 +210,8 @@ func TestStats(t *testing.T) {
 		}
 		bus := func(name string) lahja.Stat { return statOf(s, s.bus.Stats(), name, event) }
 		seen, lag := bus("pub"), bus("sub").Lag
-		for seen.Waiting == 0 || seen.Waited == 0 || seen.Broadcast < own.Broadcast || lag < 32<<10 {
+		for seen.Waiting == 0 || seen.Waited == 0 || seen.Broadcast < own.Broadcast ||
+			lag < 32<<10 {
 			if s.ctx.Err() != nil {
 				s.Fatalf("the publisher says %+v, the bus %+v and a lag of %d", own, seen, lag)
 			}

@@ -30,7 +30,8 @@ func TestFramesThatEndEarly(t *testing.T) {
 		other := map[string]string{"bus": "endpoint", "endpoint": "bus"}[role]
 		all := samplesOf(other, 0)
 		for _, name := range slices.Sorted(maps.Keys(all)) {
-			if from := all[name][0].from; slices.Contains(shapeless, name) || from != "" && from != sender {
+			from := all[name][0].from
+			if slices.Contains(shapeless, name) || from != "" && from != sender {
 				continue
 			}
 			for _, missing := range []int{1, -1} {
@@ -52,14 +53,15 @@ func TestFramesThatEndEarly(t *testing.T) {
 	}
 }
 
-// What is well formed and cannot be meant is a mistake as well. 99 is a number that nobody has given
-// a meaning.
+// What is well formed and cannot be meant is a mistake as well. 99 is a number that nobody has
+// given a meaning.
 func TestFramesThatCannotBeMeant(t *testing.T) {
 	event := func(e wire.Event) []byte { return wire.AppendEvent(nil, &e) }
 	for name, frames := range map[string][]byte{
 		"an event without a name": event(wire.Event{Name: 99}),
-		"an event with an origin": event(wire.Event{Name: tick, Flags: wire.FlagOrigin, Origin: tick}),
-		"Gather of no request":    event(wire.Event{Name: tick, Flags: wire.FlagGather}),
+		"an event with an origin": event(
+			wire.Event{Name: tick, Flags: wire.FlagOrigin, Origin: tick}),
+		"Gather of no request": event(wire.Event{Name: tick, Flags: wire.FlagGather}),
 		"a request to be kept": event(wire.Event{
 			Name: tick, Flags: wire.FlagRequest | wire.FlagRetain, Wanted: tick}),
 		"a key of what is not kept": event(wire.Event{Name: tick, Flags: wire.FlagKey, Key: "k"}),
@@ -79,7 +81,8 @@ func TestFramesThatCannotBeMeant(t *testing.T) {
 		"a name once more":          wire.AppendName(nil, wire.Name{Number: tick, Name: "tock"}),
 		"an event's number retired": wire.AppendName(nil, wire.Name{Number: tick}),
 		"a second number of an event": wire.AppendEvent(
-			wire.AppendName(nil, wire.Name{Number: 9, Name: "tick"}), &wire.Event{Name: 9, Slot: 1}),
+			wire.AppendName(nil, wire.Name{Number: 9, Name: "tick"}),
+			&wire.Event{Name: 9, Slot: 1}),
 		"one subscription twice": append(
 			control(wire.TypeSubscribe, wire.Subscribe{ID: 5, Event: "a"}),
 			control(wire.TypeSubscribe, wire.Subscribe{ID: 5, Event: "b"})...),

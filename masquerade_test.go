@@ -90,7 +90,8 @@ func (m *masquerade) speak(n int) {
 
 	m.answerAsVictim(s, uint64(n%13)-6)
 	s.record(control(wire.TypeHeld, wire.Held{Number: tick, Publishers: []string{"victim"}}))
-	s.record(control(wire.TypeForget, wire.Forget{Event: lahja.EventName[claim](), Key: "victim's"}))
+	s.record(control(wire.TypeForget,
+		wire.Forget{Event: lahja.EventName[claim](), Key: "victim's"}))
 	m.disguised(s, 3*n, 2)
 	m.disguised(m.begin(), 3*n+1, 0)
 	m.disguised(m.begin(), 3*n+2, 0)
@@ -120,7 +121,8 @@ func (m *masquerade) disguised(s *stranger, n int, slot uint64) {
 // answerAsVictim answers what she is asked under the name of the victim, and what the victim is
 // asked, by the number that is so far from hers. Both answers come, each from who gives it.
 func (m *masquerade) answerAsVictim(s *stranger, off uint64) {
-	forged := wire.Reply{Final: true, Origin: "victim", Name: lahja.EventName[claim](), Payload: truth}
+	forged := wire.Reply{Final: true, Origin: "victim", Name: lahja.EventName[claim](),
+		Payload: truth}
 	over := beside(m.stage, func() (all []lahja.Event[claim]) {
 		both := lahja.To("mallory", "victim")
 		for ev, err := range lahja.Gather[asked, claim](m.ctx, m.own, asked{}, both) {
@@ -207,7 +209,8 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 					m.visit(wire.Hello{})
 				}
 			}
-			if _, err := lahja.Request[asked, claim](m.ctx, m.own, asked{}, lahja.To("victim")); err != nil {
+			_, err := lahja.Request[asked, claim](m.ctx, m.own, asked{}, lahja.To("victim"))
+			if err != nil {
 				t.Error("the victim:", err)
 			}
 			t.Logf("attempts: %+v; %d claims were delivered, %d of them false",

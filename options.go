@@ -25,18 +25,19 @@ type EndpointOption interface{ applyToEndpoint(*core.Config) }
 // bus; given to [Connect], only Handshake and a negative Resume mean something.
 type Limits struct {
 	// Lag is how many bytes the subscriptions to one event type may lag behind its publishers
-	// before those have to wait; 32 MiB by default. Each event counts as its payload plus 128 bytes,
-	// and the names in To and Except plus 16 bytes each: once for each subscription that has yet to
-	// take it, if all of them are in the bus's process, and otherwise once. The publishers of the
-	// type share Lag; each may always have one event outstanding, whatever its size.
+	// before those have to wait; 32 MiB by default. Each event counts as its payload plus 128
+	// bytes, and the names in To and Except plus 16 bytes each: once for each subscription that has
+	// yet to take it, if all of them are in the bus's process, and otherwise once. The publishers
+	// of the type share Lag; each may always have one event outstanding, whatever its size.
 	Lag int64
 	// Frame is the most bytes that an encoded event or response may have, of which 4 KiB are kept
-	// for names and the like; 1 MiB by default, at least 8 KiB, at most 16 MiB.
+	// for names and the like; 1 MiB by default, at least 8 KiB, at most 16 MiB. What is handed over
+	// within the bus's process is not encoded and may be larger.
 	Frame int
 	// Stall is how long a subscription may take nothing while a publisher waits for it, before it
 	// is ended with ErrStalled; 5 s by default. Time in its handler does not count. After 1 s a
-	// warning in the log (log/slog) names both sides and the line of the Subscribe. A negative value
-	// means no limit.
+	// warning in the log (log/slog) names both sides and the line of the Subscribe. A negative
+	// value means no limit.
 	Stall time.Duration
 	// Resume is how long the session of an endpoint in another process outlives its connection,
 	// where the transport can be dialled again (see Redialer); 10 s by default. An endpoint that
@@ -64,12 +65,12 @@ type Limits struct {
 	// ErrDenied; and so does one with which the names in From of all of them would take more than
 	// 1 MiB, each with its length and 16 bytes.
 	Subscriptions int
-	// Requests is how many requests of an endpoint in another process may wait for an answer; 16,384
-	// by default. One more fails with ErrDenied.
+	// Requests is how many requests of an endpoint in another process may wait for an answer;
+	// 16,384 by default. One more fails with ErrDenied.
 	Requests int
-	// Answers is how many answers of the bus, to its requests, subscriptions and other questions, an
-	// endpoint in another process may leave unread; 65,536 by default. One more ends the endpoint
-	// with ErrStalled.
+	// Answers is how many answers of the bus, to its requests, subscriptions and other questions,
+	// an endpoint in another process may leave unread; 65,536 by default. One more ends the
+	// endpoint with ErrStalled.
 	Answers int
 	// AnswerBytes is how many bytes of answers to its requests an endpoint in another process may
 	// leave unread; 256 MiB by default. In place of one more it gets an error that is ErrDenied. What
@@ -80,8 +81,8 @@ type Limits struct {
 	// it is attached; 16,384 by default. One more ends the endpoint; if it comes with a
 	// subscription, that fails with ErrDenied.
 	Names int
-	// RetainedKeys and RetainedBytes are how many keys, and bytes with 128 for each, an endpoint may
-	// retain of one event type; 1,024 and 1 MiB by default. Retained is the bytes of all types
+	// RetainedKeys and RetainedBytes are how many keys, and bytes with 128 for each, an endpoint
+	// may retain of one event type; 1,024 and 1 MiB by default. Retained is the bytes of all types
 	// together; 16 MiB by default. Beyond them a broadcast with Retain or RetainKey fails with
 	// ErrTooLarge. What an endpoint has retained when it comes from a bus that allows more is
 	// forgotten as far as it is too much, the latest keys first, and the log says so.
@@ -260,8 +261,8 @@ func Buffer(n int) SubscribeOption { return SubscribeOption{buffer: n, hasBuf: t
 func Take(n int) SubscribeOption { return SubscribeOption{take: n, hasTake: true} }
 
 // OnEnd calls f once when the subscription has ended, before its channel closes, with the reason:
-// nil after Take and Unsubscribe, the cause of its context, or why the endpoint ended. It also calls
-// f when the subscription could not be made. A [context.CancelCauseFunc] fits.
+// nil after Take and Unsubscribe, the cause of its context, or why the endpoint ended. It also
+// calls f when the subscription could not be made. A [context.CancelCauseFunc] fits.
 func OnEnd(f func(error)) SubscribeOption { return SubscribeOption{onEnd: f} }
 
 // Concurrency lets n calls of the handler run at once, and gives up their order. It means nothing
@@ -284,9 +285,9 @@ func DropOldest() SubscribeOption { return SubscribeOption{dropOldest: true} }
 
 // Group makes the subscription compete with the others of the same event and group name, on all
 // endpoints: each event goes to one of them that has room. By default a member is given its next
-// event when it takes one; with Buffer(n) up to n more. When a member ends, the events that wait for
-// it go to another member, and so do those whose handler had not begun; what was on its way to one
-// that died is not repeated. Internal events do not go to groups. Group cannot be combined with
+// event when it takes one; with Buffer(n) up to n more. When a member ends, the events that wait
+// for it go to another member, and so do those whose handler had not begun; what was on its way to
+// one that died is not repeated. Internal events do not go to groups. Group cannot be combined with
 // DropOldest, WithRetained or Observe.
 func Group(name string) SubscribeOption { return SubscribeOption{group: name, hasGroup: true} }
 

@@ -15,9 +15,11 @@ import (
 func TestParityEvents(t *testing.T) {
 	everywhereInPairs(t, []behaviour{
 		{"P4 P5 an event goes from one endpoint to another", (*stage).eventArrives},
-		{"P6 a broadcast that needs a subscriber fails when there is none", (*stage).needsSubscriber},
+		{"P6 a broadcast that needs a subscriber fails when there is none",
+			(*stage).needsSubscriber},
 		{"P7 one that does not is no failure", (*stage).needsNoSubscriber},
-		{"P12 L8 break out of a loop unsubscribes, after exactly 2 of 5", (*stage).breakUnsubscribes},
+		{"P12 L8 break out of a loop unsubscribes, after exactly 2 of 5",
+			(*stage).breakUnsubscribes},
 		{"P13 P54 Take(2) gets exactly the first 2 of 3 and unsubscribes", (*stage).takesTwo},
 		{"P14 a stream that is ended from another goroutine closes", (*stage).streamIsEnded},
 		{"P15 the end of the consumer's context ends its stream", (*stage).consumerIsCancelled},

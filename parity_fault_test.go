@@ -299,7 +299,8 @@ func TestParityNumbers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range regexp.MustCompile(`\{"((?:[PL]\d+ )+)`).FindAllStringSubmatch(string(text), -1) {
+		numbered := regexp.MustCompile(`\{"((?:[PL]\d+ )+)`)
+		for _, name := range numbered.FindAllStringSubmatch(string(text), -1) {
 			for _, number := range strings.Fields(name[1]) {
 				has[number] = true
 			}

@@ -275,7 +275,8 @@ func (s *stage) gatherCancelled() {
 	told := gathering(s, ctx, a)
 	late := take(s, questions)
 	cancel()
-	if line := take(s, told); line != " failed: context canceled" {
+	why := `endpoint "a" waited for an answer to ` + lahja.EventName[question]()
+	if line := take(s, told); line != " failed: lahja: "+why+": context canceled" {
 		s.Fatalf("%q is told", line)
 	}
 	takeEnd(s, told)

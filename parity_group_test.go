@@ -18,7 +18,8 @@ func TestParityGroups(t *testing.T) {
 		{"a busy member is given nothing while another is free", (*stage).groupBusyMember},
 		{"what waits goes to a member that joins", (*stage).groupLateMember},
 		{"what waits when a member ends goes to another", (*stage).groupMemberEnds},
-		{"what a member had not begun when it unsubscribes goes to another", (*stage).groupGivesBack},
+		{"what a member had not begun when it unsubscribes goes to another",
+			(*stage).groupGivesBack},
 		{"a request too", (*stage).groupGivesRequestBack},
 		{"what waits when the last member ends is for nobody", (*stage).groupEnds},
 		{"a group gets nothing that is internal", (*stage).groupInternal},
@@ -37,8 +38,11 @@ type job struct {
 	n      int
 }
 
-// join makes ep a member of the group "g" that reports its items on jobs, each when release lets it.
-func (s *stage) join(ep *lahja.Endpoint, jobs chan<- job, release <-chan struct{}) *lahja.Subscription {
+// join makes ep a member of the group "g" that reports its items on jobs, each when release lets
+// it.
+func (s *stage) join(
+	ep *lahja.Endpoint, jobs chan<- job, release <-chan struct{},
+) *lahja.Subscription {
 	s.Helper()
 	return onItem(s, ep, func(_ context.Context, n int) {
 		jobs <- job{ep.Name(), n}
@@ -127,7 +131,8 @@ func (s *stage) groupsApart() {
 	others := s.others()
 	for _, ep := range append(others, b) {
 		for _, group := range []string{"g", "h"} {
-			onItem(s, ep, func(_ context.Context, n int) { jobs <- job{group, n} }, lahja.Group(group))
+			tell := func(_ context.Context, n int) { jobs <- job{group, n} }
+			onItem(s, ep, tell, lahja.Group(group))
 		}
 	}
 	var want []int

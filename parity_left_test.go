@@ -17,7 +17,8 @@ func TestParityLeftRequests(t *testing.T) {
 		{"a handler that ends its goroutine answers nothing", (*stage).handlerExits},
 		{"an answer ends the other handlers of its endpoint", (*stage).otherHandlerIsTold},
 		{"a tap that would answer otherwise refuses nothing", (*stage).tapRefusesNothing},
-		{"a requester that closes while it gathers ends the handlers", (*stage).closesWhileGathering},
+		{"a requester that closes while it gathers ends the handlers",
+			(*stage).closesWhileGathering},
 	})
 }
 

@@ -115,7 +115,9 @@ func (s *stage) waitForAll() {
 	waits := func(cond func(lahja.Peers) bool) <-chan error {
 		return beside(s, func() error { return asking.WaitUntil(s.ctx, cond) })
 	}
-	withSelf := waits(func(p lahja.Peers) bool { return len(p) == 4 && lahja.SubscribedByAll[item](p) })
+	withSelf := waits(func(p lahja.Peers) bool {
+		return len(p) == 4 && lahja.SubscribedByAll[item](p)
+	})
 	without := waits(func(p lahja.Peers) bool {
 		return len(p) == 4 && lahja.SubscribedByAll[item](p[1:])
 	})

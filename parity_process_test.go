@@ -387,7 +387,8 @@ func (s *stage) panicEndsProgram() {
 	if code := p.cmd.ProcessState.ExitCode(); code != 2 {
 		s.Errorf("its status is %d", code)
 	}
-	if text := p.stderr.String(); !strings.Contains(text, "the handler of the other process panicked") {
+	text := p.stderr.String()
+	if !strings.Contains(text, "the handler of the other process panicked") {
 		s.Errorf("it says: %s", text)
 	}
 }

@@ -17,13 +17,16 @@ func TestParityReplies(t *testing.T) {
 	everywhereInPairs(t, []behaviour{
 		{"a handler's error arrives with its endpoint, text and code", (*stage).errorArrives},
 		{"errors.Is finds what the handler returned", (*stage).errorStaysItself},
-		{"errors.As tells what the other side said from what was found out here", (*stage).errorOrigin},
-		{"a panic that is recovered is the requester's error and is logged", (*stage).panicIsAnswered},
+		{"errors.As tells what the other side said from what was found out here",
+			(*stage).errorOrigin},
+		{"a panic that is recovered is the requester's error and is logged",
+			(*stage).panicIsAnswered},
 		{"a second reply has no effect", (*stage).secondReply},
 		{"a late reply has no effect", (*stage).lateReply},
 		{"a reply to a broadcast is an error", (*stage).replyToBroadcast},
 		{"a tap is not asked", (*stage).tapIsNotAsked},
-		{"a tap sees all requests, also those that were answered before its turn", (*stage).tapSeesAll},
+		{"a tap sees all requests, also those that were answered before its turn",
+			(*stage).tapSeesAll},
 		{"a tap beside the handler cannot answer", (*stage).tapCannotAnswer},
 		{"what a stream has taken can be answered after its end", (*stage).replyAfterStream},
 		{"what WaitFor has taken can be answered", (*stage).replyAfterWaitFor},
@@ -40,7 +43,8 @@ func (s *stage) errorArrives() {
 	if !errors.As(err, &remote) {
 		s.Fatalf("%T: %v", err, err)
 	}
-	want := lahja.RemoteError{Endpoint: "b", Code: errNotFound, Message: "block 7: chain: not found"}
+	want := lahja.RemoteError{Endpoint: "b", Code: errNotFound,
+		Message: "block 7: chain: not found"}
 	if *remote != want {
 		s.Fatalf("%+v, and not %+v", *remote, want)
 	}
@@ -143,7 +147,8 @@ func (s *stage) panicIsAnswered() {
 		s.Fatalf("%#v", err)
 	}
 	s.wantAnswer(a, 2, 2)
-	for _, part := range []string{"level=ERROR", "one is too few", "stack=", "parity_reply_test.go"} {
+	for _, part := range []string{"level=ERROR", "one is too few", "stack=",
+		"parity_reply_test.go"} {
 		if !strings.Contains(log.String(), part) {
 			s.Errorf("the log does not say %q: %s", part, log)
 		}
@@ -239,7 +244,8 @@ func (s *stage) tapSeesAll() {
 		seen[kind] = got
 		_, err := lahja.Subscribe(s.ctx, b, func(ctx context.Context, ev lahja.Event[question]) {
 			<-release // it sees the requests when they have been answered
-			if err := lahja.Reply(s.ctx, ev, answer{-1}); !errors.Is(err, lahja.ErrUnexpectedResponse) {
+			err := lahja.Reply(s.ctx, ev, answer{-1})
+			if !errors.Is(err, lahja.ErrUnexpectedResponse) {
 				s.Errorf("%s: a tap answers: %v", kind, err)
 			}
 			if ctx.Err() != nil {

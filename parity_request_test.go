@@ -19,7 +19,8 @@ func TestParityRequests(t *testing.T) {
 		{"all recipients gone: their handlers return without an answer", (*stage).allReturn},
 		{"L3 all recipients gone: they close", (*stage).allClose},
 		{"all recipients gone: they drop the request", (*stage).allDrop},
-		{"all recipients gone: they end the subscription before it is their turn", (*stage).allLeave},
+		{"all recipients gone: they end the subscription before it is their turn",
+			(*stage).allLeave},
 		{"a cancelled request never reaches a busy handler", (*stage).queuedIsWithdrawn},
 		{"one that has timed out neither", (*stage).queuedTimesOut},
 		{"the requester's cancellation reaches the handler", (*stage).cancelReachesHandler},
@@ -42,7 +43,8 @@ func TestNobodyToAskBesideThoseWhoLag(t *testing.T) {
 			s := newStage(t, &v, [2]bool{}, lahja.Limits{Lag: 1, Stall: -1})
 			for _, ep := range []*lahja.Endpoint{s.connect("a"), s.own("own")} {
 				lags, stop := context.WithCancel(s.ctx)
-				_ = lahja.Stream[question](lags, s.connect("lags behind "+ep.Name()), lahja.Buffer(0))
+				_ = lahja.Stream[question](lags, s.connect("lags behind "+ep.Name()),
+					lahja.Buffer(0))
 				for lahja.Broadcast(s.ctx, ep, question{1}, lahja.NoWait()) == nil {
 				}
 				_, err := request(s, ep, 2, lahja.To("typo"))
@@ -70,9 +72,10 @@ func answerWith(
 	opts ...lahja.SubscribeOption,
 ) *lahja.Subscription {
 	s.Helper()
-	sub, err := lahja.Handle(s.ctx, ep, func(ctx context.Context, ev lahja.Event[question]) (answer, error) {
-		return f(ctx, ev.Value.N)
-	}, opts...)
+	sub, err := lahja.Handle(s.ctx, ep,
+		func(ctx context.Context, ev lahja.Event[question]) (answer, error) {
+			return f(ctx, ev.Value.N)
+		}, opts...)
 	s.must(err)
 	return sub
 }
@@ -264,8 +267,8 @@ func (s *stage) allLeave() {
 	s.must(take(s, first)) // its handler had begun
 }
 
-// busy is an endpoint with two handlers of questions: one that is busy with question 1, and one that
-// shows when the end of another has come to the endpoint.
+// busy is an endpoint with two handlers of questions: one that is busy with question 1, and one
+// that shows when the end of another has come to the endpoint.
 type busy struct {
 	handled      chan int // by the busy one
 	begun, ended chan int // by the other one

@@ -43,7 +43,8 @@ func TestMuchIsKept(t *testing.T) {
 					say(s, ep, value, lahja.RetainKey(fmt.Sprint(key)))
 				}
 			}
-			blobs := lahja.Stream[blob](s.ctx, s.connect("late"), lahja.WithRetained(), lahja.Buffer(0))
+			blobs := lahja.Stream[blob](s.ctx, s.connect("late"), lahja.WithRetained(),
+				lahja.Buffer(0))
 			for range owners * each {
 				take(s, blobs)
 			}
@@ -200,7 +201,8 @@ func (s *stage) ownerEnds(a, b *lahja.Endpoint, end func()) {
 	say(s, a, item{2}, lahja.RetainKey("y"))
 	s.settle(a, b)
 	items := lahja.Stream[item](s.ctx, b, lahja.WithRetained())
-	hearKeptOf(s, items, kept{"b", "", 9, false}, kept{"a", "x", 1, false}, kept{"a", "y", 2, false})
+	hearKeptOf(s, items, kept{"b", "", 9, false}, kept{"a", "x", 1, false},
+		kept{"a", "y", 2, false})
 	end()
 	hearKeptOf(s, items, kept{"a", "x", 0, true}, kept{"a", "y", 0, true})
 	for _, ep := range []*lahja.Endpoint{b, s.own("late"), s.connect("later")} {

@@ -9,12 +9,13 @@ import (
 	"github.com/lahja-go/lahja/internal/router"
 )
 
-// Peers are the endpoints of a bus at one moment: first the one that asked, then the others by name.
+// Peers are the endpoints of a bus at one moment: first the one that asked, then the others by
+// name.
 type Peers []Peer
 
 // Peer is an endpoint as others see it.
 type Peer struct {
-	Name   string
+	Name   string   // of the endpoint
 	Events []string // the names of the events that it subscribes to, sorted; see EventName
 }
 
@@ -36,10 +37,10 @@ func (ep *Endpoint) Peers(ctx context.Context) (Peers, error) {
 	return toPeers(view), nil
 }
 
-// WaitUntil waits until cond is true of the attached endpoints. It calls cond with the present view,
-// and with the latest one after changes; several changes may come as one. Once it has returned nil,
-// an event that is broadcast reaches every subscription that cond saw. It fails when ctx or the
-// endpoint ends.
+// WaitUntil waits until cond is true of the attached endpoints. It calls cond with the present
+// view, and with the latest one after changes; several changes may come as one. Once it has
+// returned nil, an event that is broadcast reaches every subscription that cond saw. It fails when
+// ctx or the endpoint ends.
 func (ep *Endpoint) WaitUntil(ctx context.Context, cond func(Peers) bool) error {
 	return ep.core.WaitUntil(ctx, func(view []router.Peer) bool { return cond(toPeers(view)) })
 }
@@ -54,8 +55,8 @@ func (ep *Endpoint) WatchPeers(ctx context.Context) <-chan Peers {
 // State is what an endpoint knows of its link to the bus. One in the bus's process is connected
 // until it ends.
 type State struct {
+	// Connected says whether the endpoint has a connection to its bus.
 	Connected bool
-
 	// Resumes counts the times that a broken connection was resumed, with nothing lost.
 	Resumes uint64
 	// Restarts counts the times that the session was lost and a new one begun, in which the
@@ -78,7 +79,8 @@ func (ep *Endpoint) WatchState(ctx context.Context) <-chan State {
 
 // Stat says what one endpoint does with one event type.
 type Stat struct {
-	Endpoint, Event string
+	Endpoint string // its name
+	Event    string // the name of the event, see EventName
 
 	Broadcast   uint64        // events that it has broadcast
 	Outstanding int64         // bytes of those that some subscription has yet to take
@@ -103,9 +105,9 @@ func toStats(list []core.Stat) []Stat {
 }
 
 // Stats returns what the endpoints of the bus broadcast and subscribe to, sorted by endpoint and
-// event: who waits, and for whom. Of an endpoint in another process the bus knows only what has gone
-// over the connection: Waiting is at most 1, however many of its calls wait; Waiting and Waited are
-// up to a quarter of a second late; Delivered counts an event once, however many of its
+// event: who waits, and for whom. Of an endpoint in another process the bus knows only what has
+// gone over the connection: Waiting is at most 1, however many of its calls wait; Waiting and
+// Waited are up to a quarter of a second late; Delivered counts an event once, however many of its
 // subscriptions have taken it; Missed counts what was dropped before it was sent.
 func (b *Bus) Stats() []Stat { return toStats(b.node.Stats()) }
 

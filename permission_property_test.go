@@ -128,12 +128,16 @@ func waysOf[T permA | permAB | permAC | permD](t *trial) []avenue {
 		return worked(lahja.Broadcast(t.ctx, t.limited, next(), lahja.Internal()))
 	})
 	for what, opts := range map[string][]lahja.BroadcastOption{
-		"request": nil, "request to": {lahja.To("own")}, "request requires": {lahja.RequireSubscriber()},
+		"request": nil, "request to": {lahja.To("own")},
+		"request requires": {lahja.RequireSubscriber()},
 	} {
 		add(what, "request", func(t *trial) (bool, error) {
 			v, done := next(), make(chan error, 1)
 			ctx, cancel := context.WithCancel(t.ctx)
-			go func() { _, err := lahja.Request[T, answer](ctx, t.limited, v, opts...); done <- err }()
+			go func() {
+				_, err := lahja.Request[T, answer](ctx, t.limited, v, opts...)
+				done <- err
+			}()
 			defer cancel()
 			select {
 			case err := <-done:
@@ -169,8 +173,9 @@ func receiving[T comparable](
 	name string, next func() T, seen <-chan lahja.Event[T],
 ) (all []avenue) {
 	for what, opts := range map[string][]lahja.SubscribeOption{
-		"stream": nil, "group": {lahja.Group("g")}, "retained": {lahja.WithRetained(), lahja.From("own")},
-		"drop": {lahja.DropOldest()}, "observe": {lahja.Observe()}, "from": {lahja.From("own")},
+		"stream": nil, "group": {lahja.Group("g")},
+		"retained": {lahja.WithRetained(), lahja.From("own")},
+		"drop":     {lahja.DropOldest()}, "observe": {lahja.Observe()}, "from": {lahja.From("own")},
 	} {
 		all = append(all, avenue{what + " " + name, "subscribe", func(t *trial) (bool, error) {
 			ctx, cancel := context.WithCancelCause(t.ctx)
@@ -199,7 +204,9 @@ func receiving[T comparable](
 		}
 		handle := func(t *trial) (bool, error) {
 			s, err := lahja.Handle(t.ctx, t.limited,
-				func(context.Context, lahja.Event[T]) (answer, error) { return answer{7}, nil }, opts...)
+				func(context.Context, lahja.Event[T]) (answer, error) {
+					return answer{7}, nil
+				}, opts...)
 			if err != nil {
 				return worked(err)
 			}
@@ -317,16 +324,20 @@ func deceive(t *trial, r *rand.Rand, tried *int) (mismatches []string) {
 	t.must(err)
 	t.limited = ep
 	for _, event := range []string{"a", "a.b", "a.c", "d"} {
-		do := []string{"broadcast", "forget", "request", "ask", "subscribe", "handle", "reply"}[r.IntN(7)]
+		do := []string{
+			"broadcast", "forget", "request", "ask", "subscribe", "handle", "reply",
+		}[r.IntN(7)]
 		try := map[string]func(*trial, string) bool{
-			"a": deceiving[permA], "a.b": deceiving[permAB], "a.c": deceiving[permAC], "d": deceiving[permD],
+			"a": deceiving[permA], "a.b": deceiving[permAB], "a.c": deceiving[permAC],
+			"d": deceiving[permD],
 		}[event]
 		done := try(t, do)
 		want := permits(t.told, do, event)
 		*tried++
 		if done != want {
 			mismatches = append(mismatches, fmt.Sprintf(
-				"%s %s in spite of what it was told: %v, %v, with %+v", do, event, done, ep.Err(), t.told))
+				"%s %s in spite of what it was told: %v, %v, with %+v", do, event, done, ep.Err(),
+				t.told))
 		}
 		if ep.Err() != nil {
 			break

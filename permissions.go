@@ -34,9 +34,9 @@ func AllowAll() Permissions {
 type authorizer func(ctx context.Context, name string, id Identity) (Permissions, error)
 
 // Authorize makes the bus ask f who may attach from another process, and what they may do. f gets
-// the name that the endpoint asks for and what the transport knows of it, and decides whether it may
-// have that name. If f returns an error or panics, the endpoint is refused with [ErrDenied]; the
-// error is returned by [Bus.ServeConn] and not told to the endpoint, a panic is logged. Without
+// the name that the endpoint asks for and what the transport knows of it, and decides whether it
+// may have that name. If f returns an error or panics, the endpoint is refused with [ErrDenied];
+// the error is returned by [Bus.ServeConn] and not told to the endpoint, a panic is logged. Without
 // Authorize everybody may do everything. Endpoints of the bus's own process always may.
 //
 // Calls that are not permitted fail with [ErrDenied] and do nothing. The bus checks that itself: it

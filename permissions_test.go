@@ -43,14 +43,19 @@ func TestNothingIsAllowed(t *testing.T) {
 		all := lahja.Stream[item](s.ctx, own)
 		for name, call := range map[string]func() error{
 			"Broadcast": func() error { return lahja.Broadcast(s.ctx, ep, item{}) },
-			"To":        func() error { return lahja.Broadcast(s.ctx, ep, item{}, lahja.To("own")) },
-			"Retain":    func() error { return lahja.Broadcast(s.ctx, ep, item{}, lahja.Retain()) },
-			"NoWait":    func() error { return lahja.Broadcast(s.ctx, ep, item{}, lahja.NoWait()) },
+			"To": func() error {
+				return lahja.Broadcast(s.ctx, ep, item{}, lahja.To("own"))
+			},
+			"Retain": func() error { return lahja.Broadcast(s.ctx, ep, item{}, lahja.Retain()) },
+			"NoWait": func() error { return lahja.Broadcast(s.ctx, ep, item{}, lahja.NoWait()) },
 			"RequireSubscriber": func() error {
 				return lahja.Broadcast(s.ctx, ep, item{}, lahja.RequireSubscriber())
 			},
-			"Forget":  func() error { return lahja.Forget[item](s.ctx, ep, "") },
-			"Request": func() error { _, err := lahja.Request[item, item](s.ctx, ep, item{}); return err },
+			"Forget": func() error { return lahja.Forget[item](s.ctx, ep, "") },
+			"Request": func() error {
+				_, err := lahja.Request[item, item](s.ctx, ep, item{})
+				return err
+			},
 			"WaitFor": func() error { _, err := lahja.WaitFor[item](s.ctx, ep); return err },
 			"Group": func() error {
 				_, err := lahja.WaitFor[item](s.ctx, ep, lahja.Group("g"))
@@ -140,7 +145,8 @@ func (c *deceivedConn) Read(p []byte) (int, error) {
 		}
 		c.first = append(answer, body...)
 		var w wire.Welcome
-		if f, _, err := wire.Next(body, wire.MaxHandshake); err == nil && f.Type == wire.TypeWelcome &&
+		f, _, err := wire.Next(body, wire.MaxHandshake)
+		if err == nil && f.Type == wire.TypeWelcome &&
 			wire.ParseControl(f.Body, &w) == nil {
 			w.Permissions = nil
 			record := wire.AppendControl(make([]byte, wire.HeaderSize), wire.TypeWelcome, w)
@@ -163,7 +169,9 @@ func TestPermissionsAreEnforced(t *testing.T) {
 		own := s.own("own")
 		all := lahja.Stream[item](s.ctx, own)
 		for name, send := range map[string]func(*lahja.Endpoint) error{
-			"Broadcast": func(ep *lahja.Endpoint) error { return lahja.Broadcast(s.ctx, ep, item{}) },
+			"Broadcast": func(ep *lahja.Endpoint) error {
+				return lahja.Broadcast(s.ctx, ep, item{})
+			},
 			"Retain": func(ep *lahja.Endpoint) error {
 				return lahja.Broadcast(s.ctx, ep, item{}, lahja.Retain())
 			},
@@ -196,7 +204,9 @@ func TestPermissionsAreEnforced(t *testing.T) {
 		ep, err := lahja.Connect(s.ctx, "limited", deceived{s.place})
 		s.must(err)
 		defer ep.Close()
-		for _, opts := range [][]lahja.SubscribeOption{nil, {lahja.Group("g")}, {lahja.WithRetained()}} {
+		for _, opts := range [][]lahja.SubscribeOption{
+			nil, {lahja.Group("g")}, {lahja.WithRetained()},
+		} {
 			_, err := lahja.WaitFor[item](s.ctx, ep, opts...)
 			s.wantErr(err, lahja.ErrDenied)
 		}
@@ -238,7 +248,9 @@ func TestAuthorizeFails(t *testing.T) {
 			log := (&stage{TB: t}).captureLog()
 			synctest.Test(t, func(t *testing.T) {
 				bus := lahja.NewBus(lahja.Authorize(
-					func(ctx context.Context, _ string, _ lahja.Identity) (lahja.Permissions, error) {
+					func(
+						ctx context.Context, _ string, _ lahja.Identity,
+					) (lahja.Permissions, error) {
 						return f(ctx)
 					}))
 				defer bus.Close()

@@ -39,8 +39,8 @@ func (c *countedConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Where nobody asks for presence, that others come, subscribe, end that and go costs no traffic: not
-// before somebody asks, and not when nobody does any more. While somebody watches, it does.
+// Where nobody asks for presence, that others come, subscribe, end that and go costs no traffic:
+// not before somebody asks, and not when nobody does any more. While somebody watches, it does.
 func TestPresenceOnDemand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := lahja.NewBus()

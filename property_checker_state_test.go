@@ -59,7 +59,8 @@ func TestPropertyCheckerSeesRetained(t *testing.T) {
 		"nothing":                          {7, 8, log, nil, false},
 		"two that changed places":          {7, 8, log, []change{log[4], log[3]}, false},
 	} {
-		v := &visit{name: "b", began: c.began, returned: c.returned, got: map[keptAt][]change{at: c.got}}
+		v := &visit{name: "b", began: c.began, returned: c.returned,
+			got: map[keptAt][]change{at: c.got}}
 		if err := v.check(at, c.log); (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -113,9 +114,10 @@ func TestPropertyCheckerSeesAnswers(t *testing.T) {
 		"an answer of nobody":  {[]manner{isSilent}, reply{"a", 7}, nil, false},
 		"silence of one who answers": {
 			[]manner{answers, isSilent}, reply{}, lahja.ErrResponderGone, false},
-		"a refusal that was not made":  {[]manner{answers}, reply{}, remote(errRefused), false},
-		"a refusal without a name":     {[]manner{refuses}, reply{}, errRefused, false},
-		"an outcome of who only looks": {[]manner{observes}, reply{}, lahja.ErrResponderGone, false},
+		"a refusal that was not made": {[]manner{answers}, reply{}, remote(errRefused), false},
+		"a refusal without a name":    {[]manner{refuses}, reply{}, errRefused, false},
+		"an outcome of who only looks": {[]manner{observes}, reply{}, lahja.ErrResponderGone,
+			false},
 		"another type of one who answers": {
 			[]manner{answers, answersOther}, reply{}, remote(lahja.ErrUnexpectedResponse), false},
 	} {
@@ -147,7 +149,8 @@ func TestPropertyCheckerSeesPresence(t *testing.T) {
 		}
 	}
 	for _, states := range [][]lahja.State{
-		nil, {on}, {off, on}, {on, on, off}, {on, off, off}, {on, {}}, {on, {Err: lahja.ErrStalled}},
+		nil, {on}, {off, on}, {on, on, off}, {on, off, off}, {on, {}},
+		{on, {Err: lahja.ErrStalled}},
 	} {
 		if checkStates(states) == nil {
 			t.Errorf("not noticed: %v", states)

@@ -60,7 +60,8 @@ func smallWorld() script {
 		}
 	}
 	for _, w := range []way{byHandle, byHandleOther} {
-		subs = append(subs, subscribing{ID: len(subs), Plan: plan{Color: queryColor, Way: w, Buffer: -1}})
+		subs = append(subs,
+			subscribing{ID: len(subs), Plan: plan{Color: queryColor, Way: w, Buffer: -1}})
 	}
 	for n := range 3 {
 		for slot := range s.Slots {
@@ -98,8 +99,14 @@ func TestPropertyCheckerSeesArrivals(t *testing.T) {
 		{"doubled", func(_ *sub, a arrival) []arrival { return []arrival{a, a} }},
 		{"never sent", func(_ *sub, a arrival) []arrival { a.Note.N = 99; return []arrival{a} }},
 		{"another type", func(_ *sub, a arrival) []arrival { a.Color++; return []arrival{a} }},
-		{"another origin", func(_ *sub, a arrival) []arrival { a.Origin += "x"; return []arrival{a} }},
-		{"another sender", func(_ *sub, a arrival) []arrival { a.Note.Sender = ""; return []arrival{a} }},
+		{"another origin", func(_ *sub, a arrival) []arrival {
+			a.Origin += "x"
+			return []arrival{a}
+		}},
+		{"another sender", func(_ *sub, a arrival) []arrival {
+			a.Note.Sender = ""
+			return []arrival{a}
+		}},
 		{"one for others", func(s *sub, a arrival) []arrival {
 			return []arrival{a, {redColor, "a", note{"a", 2 + 6*(s.id%2)}}} // for b, or a query
 		}},

@@ -94,7 +94,8 @@ func TestPropertyEndings(t *testing.T) {
 }
 
 // mute subscribes at ep to what is never taken and never answered, until nothing more fits: of a
-// lag of 200 bytes one event takes more than half: no window that is granted later has room for two.
+// lag of 200 bytes one event takes more than half: no window that is granted later has room for
+// two.
 func (e *stay) mute(ep *lahja.Endpoint) {
 	lahja.Stream[heavy](e.ctx, ep, lahja.Buffer(0))
 	lahja.Stream[silent](e.ctx, ep)
@@ -292,7 +293,8 @@ func TestPropertyAllOrNothing(t *testing.T) {
 		for i, got := range c.got {
 			for _, e := range w.current {
 				if want := append(c.sent[e.name], -1); !slices.Equal(got[e.name], want) {
-					t.Fatalf("subscription %d got %v of %q, where %v is due", i, got[e.name], e.name, want)
+					t.Fatalf("subscription %d got %v of %q, where %v is due", i, got[e.name],
+						e.name, want)
 				}
 			}
 		}

@@ -101,7 +101,8 @@ func TestBroadcastAfterGoodbye(t *testing.T) {
 		stop()
 		synctest.Wait() // the bus has said goodbye, and the answer waits
 		for _, opts := range [][]lahja.BroadcastOption{nil, {lahja.Retain()}} {
-			if err := lahja.Broadcast(t.Context(), ep, red{}, opts...); !errors.Is(err, lahja.ErrClosed) {
+			err := lahja.Broadcast(t.Context(), ep, red{}, opts...)
+			if !errors.Is(err, lahja.ErrClosed) {
 				t.Errorf("Broadcast: %v", err)
 			}
 		}
@@ -149,7 +150,8 @@ func TestRequestWhenBusCloses(t *testing.T) {
 		lahja.Stream[silent](ctx, ep)
 		var requests sync.WaitGroup
 		requests.Go(func() {
-			if _, err := lahja.Request[silent, reply](ctx, ep, silent{}); !errors.Is(err, lahja.ErrClosed) {
+			_, err := lahja.Request[silent, reply](ctx, ep, silent{})
+			if !errors.Is(err, lahja.ErrClosed) {
 				t.Errorf("Request: %v", err)
 			}
 		})

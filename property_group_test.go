@@ -89,10 +89,11 @@ type shiftAct struct {
 func shifts() *rapid.Generator[shift] {
 	act := rapid.Custom(func(t *rapid.T) shiftAct {
 		return shiftAct{
-			Do: rapid.SampledFrom([]string{"send", "send", "send", "send", "ask", "ask", "join", "stream",
-				"leave", "leave", "close"}).Draw(t, "do"),
-			Slot: rapid.IntRange(1, 3).Draw(t, "slot"), Buffer: rapid.IntRange(0, 3).Draw(t, "buffer"),
-			At: rapid.IntRange(0, 5).Draw(t, "at"),
+			Do: rapid.SampledFrom([]string{"send", "send", "send", "send", "ask", "ask", "join",
+				"stream", "leave", "leave", "close"}).Draw(t, "do"),
+			Slot:   rapid.IntRange(1, 3).Draw(t, "slot"),
+			Buffer: rapid.IntRange(0, 3).Draw(t, "buffer"),
+			At:     rapid.IntRange(0, 5).Draw(t, "at"),
 		}
 	})
 	return rapid.Custom(func(t *rapid.T) (s shift) {
@@ -148,10 +149,11 @@ func (k *works) join(ep *lahja.Endpoint, buffer int, stream bool) {
 	}, opts...)
 	if err == nil {
 		k.left(sub.Unsubscribe)
-		sub, err = lahja.Handle(ctx, ep, func(_ context.Context, ev lahja.Event[query]) (reply, error) {
-			k.asks.add(ev.Value.N)
-			return reply{ep.Name(), ev.Value.N}, nil
-		}, opts...)
+		sub, err = lahja.Handle(ctx, ep,
+			func(_ context.Context, ev lahja.Event[query]) (reply, error) {
+				k.asks.add(ev.Value.N)
+				return reply{ep.Name(), ev.Value.N}, nil
+			}, opts...)
 	}
 	if err == nil {
 		k.left(sub.Unsubscribe)

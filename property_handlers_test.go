@@ -65,7 +65,8 @@ func (a *account) add(origin string, n int, missed uint64) error {
 // was sent, whoever sent it and whenever it was read, and nobody waits for it.
 func TestPropertyDropOldest(t *testing.T) {
 	everywhere(t, func(t *rapid.T, p *place, dir string) {
-		s := script{Lag: rapid.SampledFrom([]int64{0, 1, 500}).Draw(t, "lag"), Slots: someSlots(t, 4)}
+		s := script{Lag: rapid.SampledFrom([]int64{0, 1, 500}).Draw(t, "lag"),
+			Slots: someSlots(t, 4)}
 		w, done := opened(t, p, dir, s)
 		defer done()
 		at := rapid.IntRange(0, len(s.Slots)-1).Draw(t, "subscriber")
@@ -114,22 +115,24 @@ func TestPropertyConcurrency(t *testing.T) {
 		calls, release := make(chan int, events), make(chan struct{})
 		var mu sync.Mutex
 		running, most := 0, 0
-		_, err := lahja.Subscribe(w.ctx, w.current[0].ep, func(_ context.Context, ev lahja.Event[red]) {
-			mu.Lock()
-			running++
-			most = max(most, running)
-			mu.Unlock()
-			calls <- ev.Value.N
-			<-release
-			mu.Lock()
-			running--
-			mu.Unlock()
-		}, lahja.Concurrency(limit))
+		_, err := lahja.Subscribe(w.ctx, w.current[0].ep,
+			func(_ context.Context, ev lahja.Event[red]) {
+				mu.Lock()
+				running++
+				most = max(most, running)
+				mu.Unlock()
+				calls <- ev.Value.N
+				<-release
+				mu.Lock()
+				running--
+				mu.Unlock()
+			}, lahja.Concurrency(limit))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for n := range events {
-			if err := lahja.Broadcast(w.ctx, w.current[n%len(w.current)].ep, red{N: n}); err != nil {
+			err := lahja.Broadcast(w.ctx, w.current[n%len(w.current)].ep, red{N: n})
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -153,7 +156,8 @@ func TestPropertyConcurrency(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if most != min(limit, events) {
-			t.Fatalf("%d handlers ran at once, where %d may, and there are %d events", most, limit, events)
+			t.Fatalf("%d handlers ran at once, where %d may, and there are %d events", most, limit,
+				events)
 		}
 	})
 }
@@ -192,7 +196,8 @@ func (g *survey) attend(i int, m manner) (err error) {
 		if m == observes {
 			opts = append(opts, lahja.Observe())
 		}
-		_, err = lahja.Subscribe(g.w.ctx, ep, func(context.Context, lahja.Event[silent]) {}, opts...)
+		_, err = lahja.Subscribe(g.w.ctx, ep, func(context.Context, lahja.Event[silent]) {},
+			opts...)
 	default:
 		_, err = lahja.Handle(g.w.ctx, ep,
 			func(ctx context.Context, ev lahja.Event[silent]) (reply, error) {

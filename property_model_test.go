@@ -249,7 +249,8 @@ func (h *history) complete(s *sub, got []*sent) error {
 			return fmt.Errorf("%v is missing", b)
 		}
 		overtaken := func(x *sent) bool { return x.life == b.life && b.returned < x.began }
-		if i := slices.IndexFunc(got, overtaken); i >= 0 && s.returned != 0 && s.returned < b.began {
+		i := slices.IndexFunc(got, overtaken)
+		if i >= 0 && s.returned != 0 && s.returned < b.began {
 			return fmt.Errorf("%v is missing, and %v is not", b, got[i])
 		}
 	}

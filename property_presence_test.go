@@ -136,7 +136,8 @@ func TestPropertyPresence(t *testing.T) {
 	everywhere(t, func(t *rapid.T, p *place, dir string) {
 		w, done := opened(t, p, dir, script{Slots: someSlots(t, 5)})
 		defer done()
-		some := rapid.SliceOfNDistinct(rapid.IntRange(0, len(colors)-1), 0, len(colors), rapid.ID[int])
+		some := rapid.SliceOfNDistinct(rapid.IntRange(0, len(colors)-1), 0, len(colors),
+			rapid.ID[int])
 		there := map[string][]string{}
 		var living sync.WaitGroup
 		views := make([]*watching, len(w.current))
@@ -157,7 +158,9 @@ func TestPropertyPresence(t *testing.T) {
 			}
 			err := views[i].await(w.ctx, e.name, there)
 			if err == nil {
-				err = e.ep.WaitUntil(w.ctx, func(p lahja.Peers) bool { return meets(p, e.name, there) == nil })
+				err = e.ep.WaitUntil(w.ctx, func(p lahja.Peers) bool {
+					return meets(p, e.name, there) == nil
+				})
 			}
 			if err != nil {
 				t.Fatalf("%q: %v", e.name, err)

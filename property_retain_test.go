@@ -65,8 +65,8 @@ type shelf struct {
 func shelves() *rapid.Generator[shelf] {
 	act := rapid.Custom(func(t *rapid.T) retaining {
 		return retaining{
-			Do: rapid.SampledFrom([]string{"keep", "keep", "keep", "keep", "forget", "visit", "visit",
-				"plain", "close"}).Draw(t, "do"),
+			Do: rapid.SampledFrom([]string{"keep", "keep", "keep", "keep", "forget", "visit",
+				"visit", "plain", "close"}).Draw(t, "do"),
 			Key:    rapid.SampledFrom([]string{"", "x", "y"}).Draw(t, "key"),
 			Buffer: rapid.IntRange(0, 2).Draw(t, "buffer"),
 		}

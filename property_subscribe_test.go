@@ -122,7 +122,8 @@ func (w *world) respond(s *sub, ev any) {
 	} else {
 		err = lahja.Fail(w.ctx, request, errRefused)
 	}
-	if err != nil && !errors.Is(err, lahja.ErrUnexpectedResponse) && !errors.Is(err, lahja.ErrClosed) {
+	if err != nil && !errors.Is(err, lahja.ErrUnexpectedResponse) &&
+		!errors.Is(err, lahja.ErrClosed) {
 		w.fail("%v cannot answer %d: %w", s, request.Value.N, err)
 	}
 }

@@ -141,7 +141,8 @@ func TestReadmeFiveMinutes(t *testing.T) {
 	for _, b := range blocks(section) {
 		switch b.kind() {
 		case "program":
-			if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(b.text), 0o600); err != nil {
+			err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(b.text), 0o600)
+			if err != nil {
 				t.Fatal(err)
 			}
 		case "commands":

@@ -126,7 +126,8 @@ func (r *recital) attend(ctx context.Context) {
 	for _, from := range []string{"own", "far"} {
 		for _, ep := range []*lahja.Endpoint{r.own, r.far} {
 			listen(r, ctx, from+" at "+ep.Name(), func(ev lahja.Event[load]) (int, bool) {
-				return ev.Value.N, ev.Origin == from && bytes.Equal(ev.Value.Data, verseOf(ev.Value.N))
+				return ev.Value.N, ev.Origin == from &&
+					bytes.Equal(ev.Value.Data, verseOf(ev.Value.N))
 			}, lahja.Stream[load](ctx, ep, lahja.From(from)))
 		}
 	}

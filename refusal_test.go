@@ -81,7 +81,8 @@ func connected(t *testing.T, limits lahja.Limits, test func(*resumption)) {
 		}
 		s, f := r.dial(wire.Hello{Name: "stranger", Features: []string{"resume"}})
 		var w wire.Welcome
-		if err := wire.ParseControl(f.Body, &w); err != nil || len(w.Session) != 16 || len(w.Token) != 16 {
+		err = wire.ParseControl(f.Body, &w)
+		if err != nil || len(w.Session) != 16 || len(w.Token) != 16 {
 			t.Fatalf("welcomed with %+v: %v", w, err)
 		}
 		r.first, r.session, r.token = s, w.Session, w.Token

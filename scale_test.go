@@ -127,10 +127,11 @@ func crowds(ctx context.Context, ep *lahja.Endpoint) error {
 		return err
 	}
 	each := (footprint() - before) / int64(n)
-	_, err = lahja.Handle(ctx, ep, func(_ context.Context, ev lahja.Event[question]) (answer, error) {
-		err := h.hear(item(ev.Value))
-		return answer{}, err
-	})
+	_, err = lahja.Handle(ctx, ep,
+		func(_ context.Context, ev lahja.Event[question]) (answer, error) {
+			err := h.hear(item(ev.Value))
+			return answer{}, err
+		})
 	if err != nil {
 		return err
 	}
@@ -160,8 +161,8 @@ func (s *stage) scale(n int64) {
 	say(s, main, item{7})
 	_, err := lahja.Request[question, answer](s.ctx, main, question{7})
 	s.must(err)
-	s.Logf("%d endpoints: %d bytes each in the bus's process, %d in theirs; quarters attached in %v; "+
-		"one broadcast to all in %v", n, here, there.Each, there.Attach, time.Since(start))
+	s.Logf("%d endpoints: %d bytes each in the bus's process, %d in theirs; quarters attached in "+
+		"%v; one broadcast to all in %v", n, here, there.Each, there.Attach, time.Since(start))
 	if here > 48<<10 || there.Each > 48<<10 {
 		s.Error("more than 48 KiB for each endpoint")
 	}

@@ -75,8 +75,10 @@ func samplesOf(role string, theirs uint64) map[string][]sample {
 	}
 	one := func(from string, frames []byte) []sample { return []sample{{from, frames}} }
 	return map[string][]sample{
-		"Hello":      one("E", control(wire.TypeHello, wire.Hello{MinVersion: 1, MaxVersion: 1, Name: "x"})),
-		"Welcome":    one("B", control(wire.TypeWelcome, wire.Welcome{Version: 1, MaxFrame: 1 << 20})),
+		"Hello": one("E", control(wire.TypeHello,
+			wire.Hello{MinVersion: 1, MaxVersion: 1, Name: "x"})),
+		"Welcome": one("B", control(wire.TypeWelcome,
+			wire.Welcome{Version: 1, MaxFrame: 1 << 20})),
 		"Refusal":    one("B", control(wire.TypeRefusal, wire.Refusal{Message: "no"})),
 		"Name":       one("", wire.AppendName(nil, wire.Name{Number: 9, Name: "nine"})),
 		"Event":      one("", wire.AppendEvent(nil, event)),
@@ -91,22 +93,24 @@ func samplesOf(role string, theirs uint64) map[string][]sample {
 		"Forget":     one("E", control(wire.TypeForget, wire.Forget{Event: "tock"})),
 		"Watch":      one("E", numbers(wire.TypeWatch, 1, 1)),
 		"Held":       one("", control(wire.TypeHeld, wire.Held{Number: tick})),
-		"Reply":      one("", wire.AppendReply(nil, &wire.Reply{Call: 77, Final: true, Code: "x: y"})),
-		"End":        one("", wire.AppendEnd(nil, wire.End{Call: 77})),
-		"Cancel":     one("", numbers(wire.TypeCancel, 77)),
-		"Ask":        one("E", control(wire.TypeAsk, wire.Ask{ID: 5, Event: "tock"})),
-		"Peer":       one("B", control(wire.TypePeer, wire.Peer{Name: "x"})),
-		"Peers":      one("B", numbers(wire.TypePeers, 1, 0)),
-		"Drain":      one("B", wire.Append(nil, wire.TypeDrain, nil)),
-		"Goodbye":    one("", control(wire.TypeGoodbye, wire.Goodbye{})),
-		"Confirm":    one("", numbers(wire.TypeConfirm, 0)),
-		"Ping":       one("", wire.Append(nil, wire.TypePing, nil)),
-		"Pong":       one("", wire.Append(nil, wire.TypePong, nil)),
-		"Void":       one("", wire.Append(nil, wire.TypeVoid, []byte("any"))),
+		"Reply": one("", wire.AppendReply(nil,
+			&wire.Reply{Call: 77, Final: true, Code: "x: y"})),
+		"End":     one("", wire.AppendEnd(nil, wire.End{Call: 77})),
+		"Cancel":  one("", numbers(wire.TypeCancel, 77)),
+		"Ask":     one("E", control(wire.TypeAsk, wire.Ask{ID: 5, Event: "tock"})),
+		"Peer":    one("B", control(wire.TypePeer, wire.Peer{Name: "x"})),
+		"Peers":   one("B", numbers(wire.TypePeers, 1, 0)),
+		"Drain":   one("B", wire.Append(nil, wire.TypeDrain, nil)),
+		"Goodbye": one("", control(wire.TypeGoodbye, wire.Goodbye{})),
+		"Confirm": one("", numbers(wire.TypeConfirm, 0)),
+		"Ping":    one("", wire.Append(nil, wire.TypePing, nil)),
+		"Pong":    one("", wire.Append(nil, wire.TypePong, nil)),
+		"Void":    one("", wire.Append(nil, wire.TypeVoid, []byte("any"))),
 
-		"unknown, 80–bf":          unknown(0x80, 0xbf),
-		"unknown, c0–ff":          unknown(0xc1, 0xff),
-		"unknown, below 80; Room": append(unknown(0x46, 0x7f), append(unknown(0x17, 0x3f), unknown(0x09, 0x09)...)...),
+		"unknown, 80–bf": unknown(0x80, 0xbf),
+		"unknown, c0–ff": unknown(0xc1, 0xff),
+		"unknown, below 80; Room": slices.Concat(
+			unknown(0x46, 0x7f), unknown(0x17, 0x3f), unknown(0x09, 0x09)),
 	}
 }
 
@@ -255,7 +259,8 @@ func toBus(
 			s.until(wire.TypeWelcome)
 			s.record(wire.AppendName(nil, wire.Name{Number: tick, Name: "tick"}))
 			s.record(wire.AppendEvent(nil, &wire.Event{Name: tick}))
-			s.record(control(wire.TypeSubscribe, wire.Subscribe{ID: 1, Event: lahja.EventName[item]()}))
+			s.record(control(wire.TypeSubscribe,
+				wire.Subscribe{ID: 1, Event: lahja.EventName[item]()}))
 			s.until(wire.TypeSubscribed)
 			if err := lahja.Broadcast(t.Context(), own, item{1}); err != nil {
 				t.Fatal(err)

@@ -92,7 +92,8 @@ func stoppedEndpoint(t *testing.T, v *venue) {
 	}
 	foundInTime(t, found)
 	if got.missing != 0 || got.spare != 0 {
-		t.Errorf("of %d events from it %d are missing and %d too much", got.next, got.missing, got.spare)
+		t.Errorf("of %d events from it %d are missing and %d too much", got.next, got.missing,
+			got.spare)
 	}
 	link, err := lahja.Request[tell, told](s.ctx, main, tell{})
 	if s.must(err); link.Restarts != 0 || link.Lost != 0 {
@@ -132,7 +133,8 @@ func TestStoppedTooLong(t *testing.T) {
 	t.Logf("stopped %d times: %d events from it, %d missing; it says %+v",
 		stops(), got.next, got.missing, link)
 	if got.spare != 0 || uint64(got.missing) > link.Lost || link.Restarts != uint64(stops()) {
-		t.Errorf("%d events are too much, %d missing, and it says %+v", got.spare, got.missing, link)
+		t.Errorf("%d events are too much, %d missing, and it says %+v", got.spare, got.missing,
+			link)
 	}
 	p.crash(s)
 }

@@ -80,7 +80,9 @@ func (s *stage) dropStopped(events, size int) {
 func betweenProcessesWith(t *testing.T, name string, show func(*stage), opts ...lahja.BusOption) {
 	t.Run(name, func(t *testing.T) {
 		for _, v := range venues[2:] {
-			t.Run(v.name, func(t *testing.T) { show(newStage(t, &v, [2]bool{true, true}, opts...)) })
+			t.Run(v.name, func(t *testing.T) {
+				show(newStage(t, &v, [2]bool{true, true}, opts...))
+			})
 		}
 	})
 }
@@ -122,7 +124,8 @@ func (s *stage) cutStopped(log *logText, limit time.Duration) {
 		s.group.Go(func() {
 			start := time.Now()
 			for n := range events {
-				if err := lahja.Broadcast(s.ctx, pub, load{N: n, Data: make([]byte, 1<<10)}); err != nil {
+				err := lahja.Broadcast(s.ctx, pub, load{N: n, Data: make([]byte, 1<<10)})
+				if err != nil {
 					s.Errorf("%s: %v", pub.Name(), err)
 					break
 				}

@@ -173,7 +173,8 @@ func (s *storm) compareTasks(anyLost bool) {
 		}
 		for _, g := range h.got {
 			s.totals.heard++
-			if m := s.find(g.n); m == nil || m.kind != tasks || m.by.name != g.origin || m.err != nil {
+			m := s.find(g.n)
+			if m == nil || m.kind != tasks || m.by.name != g.origin || m.err != nil {
 				s.failLocked("%s got the task %+v, which is %v", h.at.name, g, m)
 			}
 			times[g.n]++

@@ -244,7 +244,8 @@ func (s *storm) hear(c *crew, k kindOfWords) *hearing {
 	case words:
 		follow(s, h, lahja.Stream[word](ctx, c.ep), func(v word) int { return v.N })
 	case tasks:
-		follow(s, h, lahja.Stream[task](ctx, c.ep, lahja.Group("g")), func(v task) int { return v.N })
+		follow(s, h, lahja.Stream[task](ctx, c.ep, lahja.Group("g")),
+			func(v task) int { return v.N })
 	case signs:
 		follow(s, h, lahja.Stream[flag](ctx, c.ep, lahja.WithRetained()),
 			func(v flag) int { return v.N })

@@ -14,7 +14,8 @@ func TestLargeAfterSmallDoesNotWait(t *testing.T) {
 	everywhereOnce(t, []behaviour{{"small events and large ones", func(s *stage) {
 		lahja.Stream[load](s.ctx, s.connect("sub"), lahja.Buffer(0)) // which nobody reads
 		pub := s.connect("pub")
-		for _, size := range []int{1, 20 << 10, 50 << 10, 100 << 10, 900 << 10, 50 << 10, 900 << 10} {
+		for _, size := range []int{1, 20 << 10, 50 << 10, 100 << 10, 900 << 10, 50 << 10,
+			900 << 10} {
 			ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second) // shorter than the stall limit
 			err := lahja.Broadcast(ctx, pub, load{Data: make([]byte, size)})
 			cancel()

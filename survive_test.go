@@ -198,7 +198,8 @@ func TestCutIsResumed(t *testing.T) {
 			c.state(ep, resumed(cut+1))
 			for n := range 2 {
 				for _, events := range []<-chan lahja.Event[item]{up, down} {
-					if ev := next(c, events); ev.Value.N != sent+n || ev.Origin != "far" || ev.Gap() {
+					ev := next(c, events)
+					if ev.Value.N != sent+n || ev.Origin != "far" || ev.Gap() {
 						c.Fatalf("cut %d: got %+v, where %d was due", cut, ev, sent+n)
 					}
 				}
@@ -344,7 +345,8 @@ func TestWindowIsOver(t *testing.T) {
 		if err := lahja.Broadcast(waits, ep, item{3}); !errors.Is(err, context.DeadlineExceeded) {
 			c.Errorf("a broadcast without a session: %v", err)
 		}
-		if err := lahja.Broadcast(c.ctx, ep, item{3}, lahja.NoWait()); !errors.Is(err, lahja.ErrWouldBlock) {
+		err = lahja.Broadcast(c.ctx, ep, item{3}, lahja.NoWait())
+		if !errors.Is(err, lahja.ErrWouldBlock) {
 			c.Errorf("one that does not wait: %v", err)
 		}
 		c.wire.Refuse(false)
@@ -530,7 +532,8 @@ func TestCloseWithoutConnections(t *testing.T) {
 			if took := time.Since(begin); took > 0 {
 				c.Errorf("shutdown: %v: it takes %v", shutdown, took)
 			}
-			if shutdown && (!errors.Is(err, lahja.ErrClosed) || !strings.Contains(err.Error(), `"far"`)) {
+			if shutdown &&
+				(!errors.Is(err, lahja.ErrClosed) || !strings.Contains(err.Error(), `"far"`)) {
 				c.Errorf("Shutdown returns %v", err)
 			}
 		})

@@ -14,8 +14,8 @@ import (
 )
 
 // Behind a wire that swallows bytes whoever hears nothing finds out within twice the heartbeat, and
-// when the wire is whole again the session goes on, with nothing lost. An endpoint that is no longer
-// heard, and hears, finds out because the bus gives the connection up.
+// when the wire is whole again the session goes on, with nothing lost. An endpoint that is no
+// longer heard, and hears, finds out because the bus gives the connection up.
 func TestSwallowed(t *testing.T) {
 	limits := lahja.Limits{Heartbeat: time.Second, Resume: 20 * time.Second}
 	for _, way := range []faulty.Direction{faulty.Both, faulty.In, faulty.Out} {

@@ -30,6 +30,7 @@ type Transport interface {
 // process.
 type Redialer interface {
 	Transport
+	// Redials returns the same each time.
 	Redials() bool
 }
 
@@ -87,5 +88,6 @@ type Identity struct {
 // it is not called when the endpoint is refused. Attached must not block.
 type AttachedConn interface {
 	Conn
+	// Attached is told the endpoint's name.
 	Attached(name string)
 }

@@ -13,11 +13,12 @@ import (
 	"github.com/lahja-go/lahja/internal/core"
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/mailbox"
+	"github.com/lahja-go/lahja/internal/router"
 )
 
 // Event is an event that a subscription got.
 type Event[T any] struct {
-	Value  T
+	Value  T      // as it was broadcast
 	Origin string // the endpoint that broadcast it, stamped by the bus
 	Key    string // of a retained event
 	Missed uint64 // events dropped by DropOldest that no earlier event has counted
@@ -50,8 +51,8 @@ func EventName[T any]() string {
 // It waits while subscriptions to T lag too far behind, and then fails when ctx or the endpoint
 // ends. It fails at once, with a description, when T cannot be an event or the value cannot be
 // encoded; with [ErrTooLarge]; with [ErrDenied] when options contradict each other or the bus does
-// not permit it; with [ErrClosed]; and with [ErrNoSubscribers] and [ErrWouldBlock] where options ask
-// for it. Calls that run at the same time have no order.
+// not permit it; with [ErrClosed]; and with [ErrNoSubscribers] and [ErrWouldBlock] where options
+// ask for it. Calls that run at the same time have no order.
 func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...BroadcastOption) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -70,34 +71,22 @@ func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...Broadc
 // Request broadcasts req and returns the first answer. Its recipients are those who get the event
 // now; it fails with [ErrNoSubscribers] when there are none, and with [ErrResponderGone] as soon as
 // none is left who could answer. An error of the handler arrives as a [RemoteError], and so does
-// [ErrUnexpectedResponse] of one who answers with another type. Request waits and fails as Broadcast
-// does, and then waits for the answer. When ctx or the endpoint ends it fails and is withdrawn; it
-// fails with [ErrSessionLost] when the session is lost and nobody can know whether it was answered.
+// [ErrUnexpectedResponse] of one who answers with another type. Request waits and fails as
+// Broadcast does, and then waits for the answer. When ctx or the endpoint ends it fails and is
+// withdrawn; it fails with [ErrSessionLost] when the session is lost and nobody can know whether it
+// was answered.
 func Request[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
 ) (resp Resp, err error) {
-	if err := ctx.Err(); err != nil {
-		return resp, err
-	}
-	response, err := responseOf[Resp]()
+	q, err := ask[Req, Resp](ctx, ep, req, opts, false)
 	if err != nil {
 		return resp, err
 	}
-	o, err := outletOf[Req](ep)
+	answer, _, err := q.next(ctx)
 	if err != nil {
 		return resp, err
 	}
-	b := merge(opts)
-	call := ep.core.NewCall(ctx, response.Name(), false)
-	if err := o.publish(ctx, req, &b, call); err != nil {
-		call.Cancel()
-		return resp, err
-	}
-	answer, _, err := ep.core.Next(ctx, call)
-	if err != nil {
-		return resp, err
-	}
-	return valueOf[Resp](response, answer)
+	return valueOf[Resp](q.response, answer)
 }
 
 // Gather broadcasts req and yields one answer of each endpoint that gets the event now, in the
@@ -116,14 +105,14 @@ func Gather[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
 ) iter.Seq2[Event[Resp], error] {
 	return func(yield func(Event[Resp], error) bool) {
-		response, call, err := gather[Req, Resp](ctx, ep, req, opts)
+		q, err := ask[Req, Resp](ctx, ep, req, opts, true)
 		if err != nil {
 			yield(Event[Resp]{}, err)
 			return
 		}
-		defer call.Cancel()
+		defer q.call.Cancel()
 		for {
-			answer, last, err := ep.core.Next(ctx, call)
+			answer, last, err := q.next(ctx)
 			if last {
 				if !errors.Is(err, ErrResponderGone) {
 					yield(Event[Resp]{}, err)
@@ -132,7 +121,7 @@ func Gather[Req, Resp any](
 			}
 			ev := Event[Resp]{Origin: answer.Origin}
 			if err == nil {
-				ev.Value, err = valueOf[Resp](response, answer)
+				ev.Value, err = valueOf[Resp](q.response, answer)
 			}
 			if !yield(ev, err) {
 				return
@@ -141,28 +130,43 @@ func Gather[Req, Resp any](
 	}
 }
 
-// gather broadcasts req as a call that collects answers.
-func gather[Req, Resp any](
-	ctx context.Context, ep *Endpoint, req Req, opts []BroadcastOption,
-) (*codec.Type, *core.Call, error) {
+// query is a request that was broadcast.
+type query struct {
+	response *codec.Type
+	call     *core.Call
+	outlet   *core.Outlet
+	filter   router.Filter
+}
+
+// ask broadcasts req as a call for one answer, or for all.
+func ask[Req, Resp any](
+	ctx context.Context, ep *Endpoint, req Req, opts []BroadcastOption, all bool,
+) (q query, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return q, err
 	}
-	response, err := responseOf[Resp]()
-	if err != nil {
-		return nil, nil, err
+	if q.response, err = responseOf[Resp](); err != nil {
+		return q, err
 	}
 	o, err := outletOf[Req](ep)
 	if err != nil {
-		return nil, nil, err
+		return q, err
 	}
 	b := merge(opts)
-	call := ep.core.NewCall(ctx, response.Name(), true)
-	if err := o.publish(ctx, req, &b, call); err != nil {
-		call.Cancel()
-		return nil, nil, err
+	q.call, q.outlet, q.filter = ep.core.NewCall(ctx, q.response.Name(), all), o.Outlet, b.Filter
+	if err := o.publish(ctx, req, &b, q.call); err != nil {
+		q.call.Cancel()
+		return q, err
 	}
-	return response, call, nil
+	return q, nil
+}
+
+// next waits for the next answer. The last error says which request has come to nothing.
+func (q *query) next(ctx context.Context) (a core.Answer, last bool, err error) {
+	if a, last, err = q.outlet.Endpoint.Next(ctx, q.call); last && err != nil {
+		err = q.outlet.Unanswered(err, &q.filter)
+	}
+	return a, last, err
 }
 
 // valueOf returns what an answer carries: the value itself, if it comes from this process.
@@ -365,7 +369,10 @@ func WaitFor[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) 
 	if ev, ok := <-channelOf[T](sub); ok {
 		return ev, nil
 	}
-	return Event[T]{}, sub.Err()
+	if err = sub.Err(); ctx.Err() != nil {
+		err = fmt.Errorf("lahja: endpoint %q waited for %s: %w", ep.Name(), EventName[T](), err)
+	}
+	return Event[T]{}, err
 }
 
 // Reply answers a request that any subscription got, at once or later and from any goroutine. It

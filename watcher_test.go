@@ -55,7 +55,8 @@ func TestWatcherThatDoesNotRead(t *testing.T) {
 			t.Fatal("the connection ends before the view is complete")
 		}
 	}
-	if want := map[string]bool{"stays": true, "watcher": true, "last": true}; !maps.Equal(there, want) {
+	want := map[string]bool{"stays": true, "watcher": true, "last": true}
+	if !maps.Equal(there, want) {
 		t.Errorf("it is told of %d endpoints: %.300v", len(there), there)
 	}
 }

@@ -75,7 +75,8 @@ func (w *worker) read(n int) (r report, err error) {
 		}
 		due := w.next[ev.Origin]
 		if ev.Value.N < due || ev.Value.N > due && r.Missed+ev.Missed == 0 {
-			return r, fmt.Errorf("%s: event %d has come, where %d was due", ev.Origin, ev.Value.N, due)
+			return r, fmt.Errorf("%s: event %d has come, where %d was due", ev.Origin, ev.Value.N,
+				due)
 		}
 		w.next[ev.Origin] = ev.Value.N + 1
 		r.N, r.Missed, r.Last = r.N+1, r.Missed+ev.Missed, ev.Origin

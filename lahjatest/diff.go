@@ -12,6 +12,7 @@ const (
 	maxTable  = 1 << 20 // cells of the table by which lists are aligned; longer ones are not
 	maxFields = 10      // differences that are shown of a pair of values
 	around    = 2       // events that are shown before and after what differs
+	maxLines  = 100     // of a comparison, beside what explains them
 )
 
 // step is a line of a comparison: what both lists have, what was wanted alone, or what came alone.
@@ -28,9 +29,12 @@ func compareFrom[T any](first int, want []T, got []lahja.Event[T]) string {
 	steps := align(len(want), len(got), func(i, j int) bool { return equal(want[i], got[j].Value) })
 	var out strings.Builder
 	shown := nearby(steps)
-	for i := 0; i < len(steps); i++ {
+	for i, lines := 0, 0; i < len(steps); i, lines = i+1, lines+1 {
 		s := steps[i]
 		switch {
+		case lines == maxLines:
+			fmt.Fprintf(&out, "    … and %d more\n", len(steps)-i)
+			return out.String()
 		case !shown[i]:
 			from := i
 			for i+1 < len(steps) && !shown[i+1] {
@@ -42,7 +46,7 @@ func compareFrom[T any](first int, want []T, got []lahja.Event[T]) string {
 		default:
 			ev := got[s.got]
 			fmt.Fprintf(&out, "  %c %d  %s from %q%s\n", s.mark, first+s.got, format(ev.Value),
-				ev.Origin, notes(ev.Key, ev.Missed, ev.Gone))
+				ev.Origin, notes(ev))
 		}
 		if i > 0 && s.mark == '+' && steps[i-1].mark == '-' {
 			out.WriteString(fields(want[steps[i-1].want], got[s.got].Value))
@@ -52,14 +56,14 @@ func compareFrom[T any](first int, want []T, got []lahja.Event[T]) string {
 }
 
 // notes is what an event says of itself beside its value.
-func notes(key string, missed uint64, gone bool) (text string) {
-	if key != "" {
-		text += fmt.Sprintf(", key %q", key)
+func notes[T any](ev lahja.Event[T]) (text string) {
+	if ev.Key != "" {
+		text += fmt.Sprintf(", key %q", ev.Key)
 	}
-	if missed > 0 {
-		text += fmt.Sprintf(", %d missed", missed)
+	if ev.Missed > 0 {
+		text += fmt.Sprintf(", %d missed", ev.Missed)
 	}
-	if gone {
+	if ev.Gone {
 		text += ", gone"
 	}
 	return text

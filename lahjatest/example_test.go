@@ -2,7 +2,9 @@ package lahjatest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -68,6 +70,57 @@ func ExampleTransports() {
 	// tcp: PASS
 }
 
+func ExampleNewBus() {
+	test(func(t testing.TB) {
+		bus := lahjatest.NewBus(t, lahja.Limits{Lag: 1 << 20})
+		store := bus.Endpoint("store")
+		fmt.Println(store.WaitUntil(bus.Context(), lahja.Present("store")))
+	}) // the bus is closed by now
+	// Output:
+	// <nil>
+	// PASS
+}
+
+// One of the setups, where the test is about what only a connection has.
+func ExampleSetup_NewBus() {
+	setups := lahjatest.Transports()
+	tcp := setups[len(setups)-1]
+	test(func(t testing.TB) {
+		store := tcp.NewBus(t).Endpoint("store")
+		state := <-store.WatchState(t.Context())
+		fmt.Println(tcp.Name, "is connected:", state.Connected)
+	})
+	// Output:
+	// tcp is connected: true
+	// PASS
+}
+
+func ExampleBus_Endpoint() {
+	test(func(t testing.TB) {
+		bus := lahjatest.NewBus(t)
+		store := bus.Endpoint("store")
+		peers, err := store.Peers(bus.Context())
+		fmt.Println(peers, err)
+	})
+	// Output:
+	// [{store []}] <nil>
+	// PASS
+}
+
+// What a test waits for under this context it waits for in vain no longer than until a role fails.
+func ExampleBus_Context() {
+	test(func(t testing.TB) {
+		bus := lahjatest.NewBus(t)
+		store := bus.Endpoint("store")
+		bus.Start("fails", "shop")
+		err := store.WaitUntil(bus.Context(), lahja.Present("supplier"))
+		fmt.Println(errors.Is(err, context.Canceled))
+	})
+	// Output:
+	// true
+	// lahjatest: the role "fails" at "shop": no wares today
+}
+
 func ExampleExpect() {
 	test(func(t testing.TB) {
 		bus := lahjatest.NewBus(t)
@@ -99,6 +152,21 @@ func ExampleRecord() {
 	})
 	// Output:
 	// shop rope
+	// PASS
+}
+
+// What has come so far, for what Expect cannot say of it.
+func ExampleRecording_Events() {
+	test(func(t testing.TB) {
+		bus := lahjatest.NewBus(t)
+		shop := bus.Endpoint("shop")
+		lahja.Broadcast(t.Context(), shop, Ordered{"rope", 2}, lahja.RetainKey("first"))
+		orders := lahjatest.Record[Ordered](t, bus.Endpoint("store"), lahja.WithRetained())
+		lahjatest.Expect(t, orders, time.Minute, Ordered{"rope", 2})
+		fmt.Println(orders.Events()[0].Key)
+	})
+	// Output:
+	// first
 	// PASS
 }
 
@@ -158,4 +226,59 @@ func ExampleBus_Start() {
 	// in-process: PASS
 	// unix processes: PASS
 	// unix mixed: PASS
+}
+
+// Each role is a process of its own.
+func ExampleProcesses() {
+	for _, setup := range lahjatest.Processes() {
+		fmt.Print(setup.Name, ": ")
+		test(func(t testing.TB) {
+			bus := setup.NewBus(t)
+			fmt.Print(elsewhere(bus, "a"), " ", elsewhere(bus, "b"), " ")
+		})
+	}
+	// Output:
+	// pipe processes: true true PASS
+	// unix processes: true true PASS
+	// tcp processes: true true PASS
+}
+
+// Every other role is a process.
+func ExampleMixed() {
+	for _, setup := range lahjatest.Mixed() {
+		fmt.Print(setup.Name, ": ")
+		test(func(t testing.TB) {
+			bus := setup.NewBus(t)
+			fmt.Print(elsewhere(bus, "a"), " ", elsewhere(bus, "b"), " ")
+		})
+	}
+	// Output:
+	// pipe mixed: true false PASS
+	// unix mixed: true false PASS
+	// tcp mixed: true false PASS
+}
+
+// elsewhere starts a role and reports whether it is in another process.
+func elsewhere(bus *lahjatest.Bus, name string) bool {
+	me := bus.Endpoint("the one who asks " + name)
+	bus.Start("pid", name)
+	if err := me.WaitUntil(bus.Context(), lahja.SubscribedBy[who](name)); err != nil {
+		fmt.Println(err)
+	}
+	answer, err := lahja.Request[who, self](bus.Context(), me, who{}, lahja.To(name))
+	if err != nil {
+		fmt.Println(err)
+	}
+	return answer.PID != os.Getpid()
+}
+
+// A role that returns has done what it is for.
+func ExampleActor_Wait() {
+	test(func(t testing.TB) {
+		bus := lahjatest.NewBus(t)
+		heard := lahjatest.Record[number](t, bus.Endpoint("me"))
+		bus.Start("once", "speaker").Wait() // it has broadcast by then
+		lahjatest.Expect(t, heard, time.Minute, number{7})
+	})
+	// Output: PASS
 }

@@ -2,8 +2,8 @@
 //
 // # A bus for a test
 //
-// [NewBus] makes a bus that ends with the test, and [Setup.NewBus] one whose endpoints attach over a
-// transport. A test that loops over [Transports] runs over each of them:
+// [NewBus] makes a bus that ends with the test, and [Setup.NewBus] one whose endpoints attach over
+// a transport. A test that loops over [Transports] runs over each of them:
 //
 //	for _, setup := range lahjatest.Transports() {
 //		t.Run(setup.Name, func(t *testing.T) {
@@ -24,10 +24,10 @@
 //
 // # Roles
 //
-// A [Role] is a part of a test with an endpoint of its own. [Bus.Start] runs it in a goroutine or in
-// a process, as the [Setup] says: with those of [Transports] each role is a goroutine, with those of
-// [Processes] a process, and with those of [Mixed] every other one is a process. The process is the
-// test's binary, run again; so the package needs a TestMain that calls [Main].
+// A [Role] is a part of a test with an endpoint of its own. [Bus.Start] runs it in a goroutine or
+// in a process, as the [Setup] says: with those of [Transports] each role is a goroutine, with
+// those of [Processes] a process, and with those of [Mixed] every other one is a process. The
+// process is the test's binary, run again; so the package needs a TestMain that calls [Main].
 //
 // # Time
 //

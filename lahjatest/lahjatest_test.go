@@ -12,7 +12,8 @@ import (
 func TestSetups(t *testing.T) {
 	want := []string{
 		"in-process", "memory", "pipe", "unix", "tcp",
-		"pipe processes", "unix processes", "tcp processes", "pipe mixed", "unix mixed", "tcp mixed",
+		"pipe processes", "unix processes", "tcp processes", "pipe mixed", "unix mixed",
+		"tcp mixed",
 	}
 	var got []string
 	for _, setup := range everywhere() {

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 		"doubler": doubler,
 		"once":    once,
 		"pid":     pid,
-		"fails":   func(context.Context, *lahja.Endpoint) error { return errors.New("no wares today") },
+		"fails":   fails,
 		"panics":  func(context.Context, *lahja.Endpoint) error { panic("on the floor") },
 		"stays":   stays,
 		"prints":  prints,
@@ -41,11 +41,14 @@ type (
 	}
 )
 
+func fails(context.Context, *lahja.Endpoint) error { return errors.New("no wares today") }
+
 // doubler answers until it is told to end.
 func doubler(ctx context.Context, ep *lahja.Endpoint) error {
-	_, err := lahja.Handle(ctx, ep, func(_ context.Context, ev lahja.Event[number]) (double, error) {
-		return double{2 * ev.Value.N}, nil
-	})
+	_, err := lahja.Handle(ctx, ep,
+		func(_ context.Context, ev lahja.Event[number]) (double, error) {
+			return double{2 * ev.Value.N}, nil
+		})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ const quiet = 20 * time.Millisecond
 // Recording is what [Record] records. All methods may be called concurrently.
 type Recording[T any] struct {
 	endpoint string
+	sub      *lahja.Subscription
 
 	mu       sync.Mutex // guards what follows
 	events   []lahja.Event[T]
@@ -34,14 +35,14 @@ func Record[T any](
 ) *Recording[T] {
 	tb.Helper()
 	r := &Recording[T]{endpoint: ep.Name(), changed: make(chan struct{})}
-	sub, err := lahja.Subscribe(tb.Context(), ep, r.add, opts...)
-	if err != nil {
+	var err error
+	if r.sub, err = lahja.Subscribe(tb.Context(), ep, r.add, opts...); err != nil {
 		tb.Fatalf("lahjatest: recording %s: %v", lahja.EventName[T](), err)
 	}
 	tb.Cleanup(func() {
 		tb.Helper()
-		sub.Unsubscribe()
-		<-sub.Done()
+		r.sub.Unsubscribe()
+		<-r.sub.Done()
 		r.checkRest(tb)
 	})
 	return r
@@ -93,14 +94,17 @@ func (r *Recording[T]) title() string {
 }
 
 // Expect checks that the next events of a recording are exactly these, in this order, and arrive
-// within this time. If not, it ends the test and shows the difference. The next Expect goes on where
-// this one has ended.
+// within this time. If not, it ends the test and shows the difference. The next Expect goes on
+// where this one has ended.
 //
 // Something else is noticed if it arrives within 20 ms after the last expected event or, if none is
 // expected, before the time is over. What arrives later fails the next Expect, or the test at its
 // end. In a bubble of [testing/synctest] that is exact: everything that takes no time has arrived.
 //
-// Values are compared field by field, or by the method Equal of a type that has one. NaN equals NaN.
+// When the subscription of the recording has ended, Expect does not wait any longer and says why.
+//
+// Values are compared field by field, or by the method Equal of a type that has one. NaN equals
+// NaN.
 func Expect[T any](tb testing.TB, r *Recording[T], within time.Duration, want ...T) {
 	tb.Helper()
 	got, late := r.collect(within, want)
@@ -113,16 +117,20 @@ func Expect[T any](tb testing.TB, r *Recording[T], within time.Duration, want ..
 	if late {
 		what += fmt.Sprintf(" within %v", within)
 	}
+	if err := r.sub.Err(); err != nil {
+		what += fmt.Sprintf("; recording has ended: %v", err)
+	}
 	tb.Fatalf("%s (- expected, + received); %s:\n%s", r.title(), what,
 		strings.TrimRight(compare(want, got), "\n"))
 }
 
-// collect waits for as many events as are wanted, but not longer than until one is another, and
-// then a little for what is not wanted. It reports whether the time was over first.
+// collect waits for as many events as are wanted, but not longer than until one is another or none
+// can come any more, and then a little for what is not wanted. It reports whether the time was over
+// first.
 func (r *Recording[T]) collect(within time.Duration, want []T) ([]lahja.Event[T], bool) {
 	end := time.NewTimer(within)
 	defer end.Stop()
-	for {
+	for ended := false; !ended; {
 		got, changed := r.rest()
 		complete := len(got) >= len(want) && len(want) > 0
 		if complete || matching(want, got) < len(got) {
@@ -130,6 +138,8 @@ func (r *Recording[T]) collect(within time.Duration, want []T) ([]lahja.Event[T]
 		}
 		select {
 		case <-changed:
+		case <-r.sub.Done():
+			ended = true
 		case <-end.C:
 			got, _ := r.rest()
 			return got, true

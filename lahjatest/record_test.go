@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"math/big"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,7 +72,8 @@ func TestExpectFails(t *testing.T) {
 		"where none": {numbers2(4), nil, []string{"expected 0, received 1:", "  + 0  {N: 4}"}},
 		"another": {numbers2(1, 9, 3), numbers2(1, 2, 3), []string{
 			"  - 1  {N: 2}\n  + 1  {N: 9} from \"a\"\n         .N: expected 2, received 9\n    2"}},
-		"another order": {numbers2(2, 1), numbers2(1, 2), []string{"  - 0  {N: 1}", "  + 1  {N: 1}"}},
+		"another order": {numbers2(2, 1), numbers2(1, 2),
+			[]string{"  - 0  {N: 1}", "  + 1  {N: 1}"}},
 		"one left out": {numbers2(1, 3), numbers2(1, 2, 3), []string{
 			"    0  {N: 1}", "  - 1  {N: 2}", "    1  {N: 3}"}},
 	} {
@@ -95,7 +97,9 @@ func numbers2(ns ...int) []int { return ns }
 func TestExpectIsStrictAboutTime(t *testing.T) {
 	later := func(t testing.TB, bus *lahjatest.Bus) *lahjatest.Recording[number] {
 		ep := bus.Endpoint("a")
-		time.AfterFunc(2*time.Second, func() { lahja.Broadcast(context.Background(), ep, number{1}) })
+		time.AfterFunc(2*time.Second, func() {
+			lahja.Broadcast(context.Background(), ep, number{1})
+		})
 		return lahjatest.Record[number](t, ep)
 	}
 	t.Run("in time", func(t *testing.T) {
@@ -165,9 +169,11 @@ func TestExpectComparesByField(t *testing.T) {
 		"no one": {func(r *rich) { r.Next = nil }, `.Next: expected &{Text: "b"`},
 		"big":    {func(r *rich) { r.Big = big.NewInt(6) }, `.Big: expected 5, received 6`},
 		"map":    {func(r *rich) { r.Counts["x"] = 3 }, `.Counts["x"]: expected 1, received 3`},
-		"less":   {func(r *rich) { delete(r.Counts, "y") }, `.Counts["y"]: expected 2, received nothing`},
-		"more":   {func(r *rich) { r.Counts["z"] = 0 }, `.Counts["z"]: expected nothing, received 0`},
-		"array":  {func(r *rich) { r.Pair[1] = true }, `.Pair[1]: expected false, received true`},
+		"less": {func(r *rich) { delete(r.Counts, "y") },
+			`.Counts["y"]: expected 2, received nothing`},
+		"more": {func(r *rich) { r.Counts["z"] = 0 },
+			`.Counts["z"]: expected nothing, received 0`},
+		"array": {func(r *rich) { r.Pair[1] = true }, `.Pair[1]: expected false, received true`},
 		"deep": {func(r *rich) { r.Parts[0].Tags[0] = "old" },
 			`.Parts[0].Tags[0]: expected "new", received "old"`},
 		"shorter": {func(r *rich) { r.Parts[0].Tags = r.Parts[0].Tags[:0] },
@@ -203,6 +209,43 @@ func TestExpectShowsWhatDiffersOfMuch(t *testing.T) {
 		say(t, a, all[151:]...)
 		lahjatest.Expect(t, heard, time.Second, numbers(all...)...)
 	}, func(t *testing.T, test *fake) {
-		test.wantFailure(t, "    … 148 as expected\n", "  - 150  {N: 150}\n", "    … 147 as expected")
+		test.wantFailure(t, "    … 148 as expected\n", "  - 150  {N: 150}\n",
+			"    … 147 as expected")
+	})
+}
+
+// A flood is not printed to its end.
+func TestExpectShowsTheBeginningOfAFlood(t *testing.T) {
+	inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {
+		a := bus.Endpoint("a")
+		heard := lahjatest.Record[number](t, a)
+		say(t, a, make([]int, 300)...)
+		lahjatest.Expect(t, heard, time.Second)
+	}, func(t *testing.T, test *fake) {
+		test.wantFailure(t, "received 300", "  + 99  {N: 0}", "    … and 200 more")
+		if strings.Contains(test.failures[0], "  + 100 ") {
+			t.Errorf("it shows more: %s", test.failures[0])
+		}
+	})
+}
+
+// Expect does not wait for what cannot come any more, and says why it cannot.
+func TestExpectAfterTheEndOfARecording(t *testing.T) {
+	inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {
+		a := bus.Endpoint("a")
+		heard := lahjatest.Record[number](t, a)
+		say(t, a, 1)
+		lahjatest.Expect(t, heard, time.Second, number{1})
+		begun := time.Now()
+		time.AfterFunc(time.Second, func() { a.Close() })
+		defer func() {
+			if took := time.Since(begun); took > 2*time.Second {
+				t.Errorf("it has waited %v", took)
+			}
+		}()
+		lahjatest.Expect(t, heard, time.Hour, number{2})
+	}, func(t *testing.T, test *fake) {
+		test.wantFailure(t, `recording has ended: lahja: closed: endpoint "a" was closed`,
+			"  - 0  {N: 2}")
 	})
 }

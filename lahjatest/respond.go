@@ -13,8 +13,8 @@ import (
 
 // Exchange is a line in the script of [Respond]: the request that is due, and its answer.
 type Exchange[Req, Resp any] struct {
-	Request  Req
-	Response Resp
+	Request  Req           // that is due
+	Response Resp          // its answer
 	Err      error         // the answer, instead of Response
 	After    time.Duration // how long to wait before the answer; less if the requester gives up
 }

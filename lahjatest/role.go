@@ -134,8 +134,9 @@ func (a *Actor) Wait() {
 
 // Start runs a role that was given to [Main], at an endpoint of this name, in a goroutine or in a
 // process of its own. It does not wait until the endpoint is attached; for that there is
-// [lahja.Endpoint.WaitUntil]. A role that fails also fails the test and ends [Bus.Context]. When the
-// test ends, the ctx of the role ends, and it has 5 s to return. What a process prints is logged.
+// [lahja.Endpoint.WaitUntil]. A role that fails also fails the test and ends [Bus.Context]. When
+// the test ends, the ctx of the role ends, and it has 5 s to return. What a process prints is
+// logged.
 func (b *Bus) Start(role, name string) *Actor {
 	b.tb.Helper()
 	play, found := known[role]
@@ -220,7 +221,8 @@ func (b *Bus) inProcess(role, name string) error {
 		return fmt.Errorf("%w; it has printed:\n%s", err, bytes.TrimSpace(printed.Bytes()))
 	}
 	if printed.Len() > 0 {
-		b.tb.Logf("the role %q at %q has printed:\n%s", role, name, bytes.TrimSpace(printed.Bytes()))
+		b.tb.Logf("the role %q at %q has printed:\n%s", role, name,
+			bytes.TrimSpace(printed.Bytes()))
 	}
 	return err
 }

@@ -41,7 +41,8 @@ func main() {
 // parent is the process that you start. It has the bus, and hands out the files.
 func parent(ctx context.Context) error {
 	if flag.NArg() != 1 || *workers < 1 {
-		return role.Misuse("usage: checksum [-workers N] [-transport T] [-v] DIR, with N at least 1")
+		return role.Misuse(
+			"usage: checksum [-workers N] [-transport T] [-v] DIR, with N at least 1")
 	}
 	if info, err := os.Stat(flag.Arg(0)); err != nil {
 		return role.Misuse(err.Error() + "; name a directory")
@@ -127,7 +128,8 @@ func (p *pool) employAll(ctx context.Context) {
 		all.Go(func() error {
 			err := p.employ(ctx, fmt.Sprintf("worker-%d", i+1))
 			if err != nil && ctx.Err() == nil {
-				p.results <- result{gone: fmt.Errorf("a worker is lost, others do its files: %w", err)}
+				p.results <- result{gone: fmt.Errorf("a worker is lost, others do its files: %w",
+					err)}
 			}
 			return nil
 		})

@@ -149,8 +149,8 @@ func TestDirectories(t *testing.T) {
 		stdout, stderr, status := run(t, nil, test.args...)
 		if stdout != "" || !strings.Contains(stderr, test.stderr) || status != test.status ||
 			(stderr == "") != (test.stderr == "") {
-			t.Errorf("%q: stdout %q, stderr %q, status %d; want status %d and %q", test.args, stdout,
-				stderr, status, test.status, test.stderr)
+			t.Errorf("%q: stdout %q, stderr %q, status %d; want status %d and %q", test.args,
+				stdout, stderr, status, test.status, test.stderr)
 		}
 	}
 }

@@ -113,10 +113,12 @@ func TestPluginMayDoItsWork(t *testing.T) {
 			defer host.Close()
 			for name, want := range map[string]string{"upper": "HI", "nosy": "nothing"} {
 				bus.Start(name, name)
-				if err := host.WaitUntil(bus.Context(), lahja.SubscribedBy[Line](name)); err != nil {
+				err := host.WaitUntil(bus.Context(), lahja.SubscribedBy[Line](name))
+				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := lahja.Request[Line, Changed](bus.Context(), host, Line{"hi"}, lahja.To(name))
+				got, err := lahja.Request[Line, Changed](bus.Context(), host, Line{"hi"},
+					lahja.To(name))
 				if err != nil || !strings.HasPrefix(got.Text, want) {
 					t.Errorf("%s: %q, %v", name, got.Text, err)
 				}

@@ -27,7 +27,8 @@ func TestShare(t *testing.T) {
 			for _, name := range names {
 				bus.Start("worker", name)
 			}
-			if err := parent.WaitUntil(bus.Context(), lahja.SubscribedBy[Factor](names...)); err != nil {
+			err := parent.WaitUntil(bus.Context(), lahja.SubscribedBy[Factor](names...))
+			if err != nil {
 				t.Fatal(err)
 			}
 			done, err := share(bus.Context(), parent, 30)

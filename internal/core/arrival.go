@@ -104,8 +104,9 @@ func (p *peer) openWindow(in *inlet) error {
 
 // onlyUp and onlyDown are the flags that mean something in one direction alone.
 const (
-	onlyUp    = wire.FlagTo | wire.FlagExcept | wire.FlagGather | wire.FlagRetain
-	onlyDown  = wire.FlagOrigin | wire.FlagTarget | wire.FlagMissed | wire.FlagRetained | wire.FlagGone
+	onlyUp   = wire.FlagTo | wire.FlagExcept | wire.FlagGather | wire.FlagRetain
+	onlyDown = wire.FlagOrigin | wire.FlagTarget | wire.FlagMissed | wire.FlagRetained |
+		wire.FlagGone
 	eitherWay = wire.FlagPrompt | wire.FlagRequest | wire.FlagKey
 
 	filtered = wire.FlagTo | wire.FlagExcept // not everybody may get it
@@ -249,7 +250,8 @@ func (p *peer) originOf(e *wire.Event, d *Delivery) error {
 	if p.origin.Number != e.Origin || p.origin.Name == "" {
 		name, known := p.names[e.Origin]
 		if !known {
-			return fmt.Errorf("an event of an origin with the number %d, which has no name", e.Origin)
+			return fmt.Errorf("an event of an origin with the number %d, which has no name",
+				e.Origin)
 		}
 		p.origin = wire.Name{Number: e.Origin, Name: name}
 	}

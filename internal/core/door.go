@@ -8,8 +8,9 @@ import (
 )
 
 // door bounds how many connections are at their handshakes at once, or were just refused: all that
-// strangers can have many of. When there is no room the oldest has to go, as soon as it has had a fair chance, so that
-// a crowd of honest endpoints waits for its turn and silent ones keep nobody out for long.
+// strangers can have many of. When there is no room the oldest has to go, as soon as it has had a
+// fair chance, so that a crowd of honest endpoints waits for its turn and silent ones keep nobody
+// out for long.
 type door struct {
 	mu     sync.Mutex // guards what follows
 	guests []*Guest   // the oldest first
@@ -88,8 +89,9 @@ type resetter interface{ Reset() error }
 // lingering is for how long a connection that was refused may still hold what it had.
 const lingering = time.Second
 
-// Refused says that the handshake has come to nothing, if it has not left. Where the connection was closed politely it
-// counts until its descriptor is free: a stranger is not to have more of them by being refused.
+// Refused says that the handshake has come to nothing, if it has not left. Where the connection was
+// closed politely it counts until its descriptor is free: a stranger is not to have more of them by
+// being refused.
 func (g *Guest) Refused() {
 	if _, lingers := g.conn.(resetter); lingers && g.inside() {
 		time.AfterFunc(lingering, g.Leave)

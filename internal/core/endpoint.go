@@ -22,7 +22,7 @@ const goodbyeTime = time.Second - logTime
 
 // Endpoint is a named place on a bus that broadcasts and subscribes.
 //
-//	open ──Shutdown──▶ shut ──Close, or the link has ended──▶ closing ──▶ handed ──last handler──▶ done
+//	open ──Shutdown──▶ shut ──Close, or the link ended──▶ closing ──▶ handed ──handlers──▶ done
 //
 // It also goes from open to closing. After the end of the link what has arrived can still be
 // read; Close discards it.

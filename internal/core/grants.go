@@ -59,12 +59,14 @@ const maxGrants = 3 << 10
 func newGrants(p *wire.Permissions) (*grants, error) {
 	encoded := wire.Encode(p)
 	if len(encoded) > maxGrants {
-		return nil, fault.Errorf(fault.TooLarge, "the permissions have %d bytes when encoded, where "+
-			"%d are allowed: let a * stand for the end of several names", len(encoded), maxGrants)
+		return nil, fault.Errorf(fault.TooLarge,
+			"the permissions have %d bytes when encoded, where %d are allowed: let a * stand for "+
+				"the end of several names", len(encoded), maxGrants)
 	}
 	for _, name := range slices.Concat(p.Broadcast, p.Subscribe, p.Request, p.Handle) {
 		if !utf8.ValidString(name) {
-			return nil, fmt.Errorf("the permissions name the event %q, which is not valid UTF-8", name)
+			return nil, fmt.Errorf("the permissions name the event %q, which is not valid UTF-8",
+				name)
 		}
 	}
 	g := index(p)
@@ -88,7 +90,8 @@ func index(p *wire.Permissions) *grants {
 	g := &grants{exact: map[string]action{}}
 	starts := map[string]action{}
 	for allowed, names := range map[action][]string{
-		broadcasting: p.Broadcast, subscribing: p.Subscribe, requesting: p.Request, handling: p.Handle,
+		broadcasting: p.Broadcast, subscribing: p.Subscribe, requesting: p.Request,
+		handling: p.Handle,
 	} {
 		for _, name := range names {
 			if prefix, several := strings.CutSuffix(name, "*"); several {

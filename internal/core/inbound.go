@@ -86,7 +86,8 @@ func (in *Inbound) Answer(a Answer) error {
 		return fault.Errorf(fault.Denied, "endpoint %q may not answer this event", in.endpoint.name)
 	}
 	if in.observer {
-		return fault.Errorf(fault.UnexpectedResponse, "who only observes a request cannot answer it")
+		return fault.Errorf(fault.UnexpectedResponse,
+			"who only observes a request cannot answer it")
 	}
 	if a.Err == nil && a.Name != in.call.wanted {
 		return fault.Errorf(fault.UnexpectedResponse,

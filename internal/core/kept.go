@@ -45,13 +45,14 @@ func (k *kept) fitsLocked(d *Delivery, size int64) error {
 	cfg := d.Topic.node.config()
 	if keys > cfg.RetainedKeys || bytes > cfg.RetainedType {
 		return fault.Errorf(fault.TooLarge,
-			"endpoint %q would have %d keys and %d bytes of %s retained, where %d and %d are allowed; "+
-				"Forget what is out of date", d.Origin, keys, bytes, d.Topic.Name,
+			"endpoint %q would have %d keys and %d bytes of %s retained, where %d and %d are "+
+				"allowed; Forget what is out of date", d.Origin, keys, bytes, d.Topic.Name,
 			cfg.RetainedKeys, cfg.RetainedType)
 	}
 	if all := d.Topic.node.kept.of(d.originID) + more; all > cfg.Retained {
-		return fault.Errorf(fault.TooLarge, "endpoint %q would have %d bytes of all events retained, "+
-			"where %d are allowed; Forget what is out of date", d.Origin, all, cfg.Retained)
+		return fault.Errorf(fault.TooLarge,
+			"endpoint %q would have %d bytes of all events retained, where %d are allowed; "+
+				"Forget what is out of date", d.Origin, all, cfg.Retained)
 	}
 	return nil
 }
@@ -145,8 +146,8 @@ type noOwner struct{}
 // Settle implements [window.Settler].
 func (noOwner) Settle(*window.Flight) {}
 
-// uncounted is the size of what was kept on its way to a subscription that has just begun. All of it
-// comes at once, and bounded by what may be kept: it does not mean that the subscription lags.
+// uncounted is the size of what was kept on its way to a subscription that has just begun. All of
+// it comes at once, and bounded by what may be kept: it does not mean that the subscription lags.
 const uncounted = 1
 
 // pushOwn hands an event that no publisher is held up by to one subscription of this process.
@@ -186,8 +187,8 @@ func (t *Topic) forget(origin string, id uint64, key string) {
 	}
 }
 
-// forgetAll ends all that an endpoint retained; false: there was nothing. One that has its name by now
-// keeps its own.
+// forgetAll ends all that an endpoint retained; false: there was nothing. One that has its name by
+// now keeps its own.
 func (t *Topic) forgetAll(origin string, id uint64) bool {
 	t.kept.mu.Lock()
 	defer t.kept.mu.Unlock()

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -103,7 +104,8 @@ func (ep *Endpoint) session(ctx context.Context) (*peer, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, fmt.Errorf("lahja: endpoint %q waited for a session with the bus: %w",
+				ep.name, context.Cause(ctx))
 		case <-ep.closing:
 			return nil, ep.Err()
 		}
@@ -120,8 +122,8 @@ var errSessionOver = fault.Errorf(fault.SessionLost, "the session is lost")
 func SessionOver(err error) bool { return err == errSessionOver }
 
 // backoff is how long attempts to connect are apart: the first comes at once, and after each the
-// pause is twice as long, and by chance somewhat less, so that many who lost the same bus do not come
-// back at once.
+// pause is twice as long, and by chance somewhat less, so that many who lost the same bus do not
+// come back at once.
 type backoff struct{ next time.Duration }
 
 const (

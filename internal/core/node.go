@@ -118,13 +118,15 @@ func (n *Node) checkRoom(p *router.Party, s *router.Sub) error {
 			"endpoint %q has %d subscriptions, which is as many as it may", p.Name, limit)
 	}
 	if from := p.FromBytes() + s.FromBytes(); from > maxFromBytes {
-		return fault.Errorf(fault.Denied, "endpoint %q would have %d bytes of names in From of its "+
-			"subscriptions, where %d are allowed", p.Name, from, maxFromBytes)
+		return fault.Errorf(fault.Denied,
+			"endpoint %q would have %d bytes of names in From of its subscriptions, where %d "+
+				"are allowed", p.Name, from, maxFromBytes)
 	}
 	all := p.NameBytes() + len(s.Event) + listed*(p.Subs()+1)
 	if most := n.config().MaxFrame - beside; all > most {
-		return fault.Errorf(fault.Denied, "endpoint %q has %d subscriptions to events with names of "+
-			"%d bytes in all, which is as many as fit a frame", p.Name, p.Subs(), p.NameBytes())
+		return fault.Errorf(fault.Denied,
+			"endpoint %q has %d subscriptions to events with names of %d bytes in all, which is "+
+				"as many as fit a frame", p.Name, p.Subs(), p.NameBytes())
 	}
 	return nil
 }
@@ -137,8 +139,8 @@ func CheckNames(option string, names []string) error {
 	}
 	for _, n := range names {
 		if len(n) > wire.MaxName || !utf8.ValidString(n) {
-			return fault.Errorf(fault.Denied, "%s has %.64q, which cannot be the name of an endpoint",
-				option, n)
+			return fault.Errorf(fault.Denied,
+				"%s has %.64q, which cannot be the name of an endpoint", option, n)
 		}
 	}
 	return nil
@@ -150,14 +152,16 @@ func CheckName(what, name string) error {
 	case name == "":
 		return fault.Errorf(fault.Denied, "the name of %s is empty", what)
 	case len(name) > wire.MaxName:
-		return fault.Errorf(fault.Denied, "the name of %s has %d bytes, where %d are allowed: %.32q…",
+		return fault.Errorf(fault.Denied,
+			"the name of %s has %d bytes, where %d are allowed: %.32q…",
 			what, len(name), wire.MaxName, name)
 	case !utf8.ValidString(name):
 		return fault.Errorf(fault.Denied, "the name of %s is not valid UTF-8: %q", what, name)
 	}
 	for _, r := range name {
 		if unicode.IsControl(r) {
-			return fault.Errorf(fault.Denied, "the name of %s has a control character: %q", what, name)
+			return fault.Errorf(fault.Denied,
+				"the name of %s has a control character: %q", what, name)
 		}
 	}
 	return nil

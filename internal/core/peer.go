@@ -168,8 +168,8 @@ func (p *peer) Frame(f wire.Frame) error {
 	return nil
 }
 
-// mistake is err as the link ends with it. It is apart from Frame because what errors.As fills lives
-// on the heap, and would for each frame.
+// mistake is err as the link ends with it. It is apart from Frame because what errors.As fills
+// lives on the heap, and would for each frame.
 func mistake(err error) error {
 	var forbidden breach
 	if errors.As(err, &forbidden) {
@@ -204,7 +204,8 @@ func (p *peer) name(body []byte) error {
 	}
 	if n.Name == "" {
 		if p.party != nil && p.inlets[n.Number] != nil {
-			return fmt.Errorf("the number %d is that of an event, whose windows hang on it", n.Number)
+			return fmt.Errorf("the number %d is that of an event, whose windows hang on it",
+				n.Number)
 		}
 		delete(p.names, n.Number)
 		p.origin = wire.Name{}

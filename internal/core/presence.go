@@ -216,12 +216,29 @@ func (ep *Endpoint) watchUntil(
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("lahja: endpoint %q waited for others; %s: %w", ep.name, there(view),
+				ctx.Err())
 		case <-ep.closing:
 		case <-over:
 			return errSessionOver
 		}
 	}
+}
+
+// there says who is in a view, of many the first ones.
+func there(view []router.Peer) string {
+	const enough = 8
+	if view == nil {
+		return "the bus has not told who is there"
+	}
+	names := make([]string, 0, enough)
+	for _, p := range view[:min(len(view), enough)] {
+		names = append(names, p.Name)
+	}
+	if more := len(view) - len(names); more > 0 {
+		return fmt.Sprintf("there are %q and %d more", names, more)
+	}
+	return fmt.Sprintf("there are %q", names)
 }
 
 // look returns the bus's own view, and a channel that is closed when it changes.

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -35,13 +36,15 @@ func (b *Broadcast) check(request bool) error {
 			"a request cannot be retained: who comes later could not answer it")
 	case b.Internal && b.Filter.HasTo:
 		return fault.Errorf(fault.Denied,
-			"Internal and To contradict each other: an internal event reaches only its own endpoint")
+			"Internal and To contradict each other: an internal event reaches only its own "+
+				"endpoint")
 	case b.RequireSubscriber && b.NoWait:
 		return fault.Errorf(fault.Denied,
 			"RequireSubscriber and NoWait contradict each other: the bus has to be asked first")
 	case b.Retain && (b.Internal || b.Filter.HasTo || b.Filter.Except != nil):
 		return fault.Errorf(fault.Denied,
-			"what is retained is for everyone: Retain and Internal, To or Except contradict each other")
+			"what is retained is for everyone: Retain and Internal, To or Except contradict "+
+				"each other")
 	case len(b.Key) > wire.MaxName:
 		return fault.Errorf(fault.Denied, "a key of %d bytes, where %d are allowed: %.32q…",
 			len(b.Key), wire.MaxName, b.Key)
@@ -151,17 +154,32 @@ func (p *Publication) require(ctx context.Context) error {
 		}
 	}
 	if count == 0 {
-		return p.noSubscribers()
+		return p.outlet.noSubscribers(&p.Filter)
 	}
 	return nil
 }
 
-func (p *Publication) noSubscribers() error {
-	if p.Filter.HasTo {
+func (o *Outlet) noSubscribers(f *router.Filter) error {
+	if f.HasTo {
 		return fault.Errorf(fault.NoSubscribers, "no endpoint named in To %q subscribes to %s",
-			p.Filter.To, p.Topic.Name)
+			f.To, o.Topic.Name)
 	}
-	return fault.Errorf(fault.NoSubscribers, "nobody subscribes to %s", p.Topic.Name)
+	return fault.Errorf(fault.NoSubscribers, "nobody subscribes to %s", o.Topic.Name)
+}
+
+// Unanswered says what err, with which a request has ended, does not say by itself: which request
+// that was. f is its filter.
+func (o *Outlet) Unanswered(err error, f *router.Filter) error {
+	switch err {
+	case error(fault.NoSubscribers):
+		return o.noSubscribers(f)
+	case error(fault.ResponderGone):
+		return fault.Errorf(fault.ResponderGone, "nobody is left who could answer %s", o.Topic.Name)
+	case context.Canceled, context.DeadlineExceeded:
+		return fmt.Errorf("lahja: endpoint %q waited for an answer to %s: %w",
+			o.Endpoint.name, o.Topic.Name, err)
+	}
+	return err
 }
 
 // Encoded reports whether somebody needs the event in its encoded form: an endpoint elsewhere, or
@@ -173,16 +191,16 @@ func (p *Publication) Encoded(kind Kind) bool {
 	return len(p.Route.Groups) > 1 || len(p.Route.Groups) == 1 && p.Route.Groups[0].Kind != kind
 }
 
-// Goes reports whether an event that nobody needs encoded, of size bytes as a Go value, may be pushed
-// at once: nothing that the endpoint broadcast before waits, or there is room for more. Admit has to
-// be called otherwise.
+// Goes reports whether an event that nobody needs encoded, of size bytes as a Go value, may be
+// pushed at once: nothing that the endpoint broadcast before waits, or there is room for more.
+// Admit has to be called otherwise.
 func (p *Publication) Goes(size func() int64) bool {
 	return len(p.Route.posts) == 0 && (p.Charge.Account.Idle() || p.Charge.Pay(size()))
 }
 
 // Hand calls push, which hands the event over, or fails and has then done nothing. One that is to
-// be retained is kept as well; that fails when the endpoint has too much retained, or has ended: what
-// it retained may be forgotten already, and nothing is to come after that.
+// be retained is kept as well; that fails when the endpoint has too much retained, or has ended:
+// what it retained may be forgotten already, and nothing is to come after that.
 func (p *Publication) Hand(body func() Body, push func() error) error {
 	if !p.retain {
 		return p.hand(body, push)
@@ -263,7 +281,12 @@ func (o *Outlet) wait(ctx context.Context, size int64) error {
 		o.Topic.release(o)
 		o.waited.Add(int64(time.Since(start)))
 	}()
-	return o.Account.Acquire(ctx, size)
+	err := o.Account.Acquire(ctx, size)
+	if err != nil && err == ctx.Err() {
+		err = fmt.Errorf("lahja: endpoint %q waited to broadcast %s: subscriptions to it lag behind "+
+			"(Bus.Stats says whose): %w", o.Endpoint.name, o.Topic.Name, err)
+	}
+	return err
 }
 
 // CheckSize fails when an encoded event is longer than the bus allows.

@@ -9,12 +9,13 @@ import (
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
-// request makes the call that belongs to an event of the peer; nil: it has as many as it may, and is
-// told so.
+// request makes the call that belongs to an event of the peer; nil: it has as many as it may, and
+// is told so.
 func (p *peer) request(e *wire.Event) (*Call, error) {
 	wanted, known := p.names[e.Wanted]
 	if !known {
-		return nil, fmt.Errorf("a request for a response with the number %d, which has no name", e.Wanted)
+		return nil, fmt.Errorf("a request for a response with the number %d, which has no name",
+			e.Wanted)
 	}
 	c := p.node.newCall(wanted)
 	c.peer, c.remote, c.gather = p, e.Call, e.Flags&wire.FlagGather != 0
@@ -165,7 +166,8 @@ func (p *peer) end(body []byte) error {
 	}
 	code := fault.Code(e.Code)
 	if code == fault.NoSubscribers && p.party != nil {
-		code = fault.ResponderGone // it was asked because it subscribed, and has ended that meanwhile
+		// It was asked because it subscribed, and has ended that meanwhile.
+		code = fault.ResponderGone
 	}
 	switch code {
 	case fault.NoSubscribers:

@@ -391,7 +391,7 @@ func (s *Sub) User(f func()) {
 	f()
 }
 
-// work runs a handler's goroutine. A handler may end it, by runtime.Goexit, as testing.T.FailNow does.
+// work runs a handler's goroutine. A handler may end it by runtime.Goexit, as t.FailNow does.
 func (s *Sub) work() {
 	returned := false
 	defer func() {

@@ -178,7 +178,8 @@ func (r *Route) forward(payload []byte, d *Delivery, not *peer) {
 		if !wants || in.peer == not || !d.Filter.Selects(in.peer.party.Name) {
 			continue
 		}
-		e := wire.Event{Flags: wire.FlagOrigin, Name: d.Topic.ID, Origin: d.originID, Payload: payload}
+		e := wire.Event{Flags: wire.FlagOrigin, Name: d.Topic.ID, Origin: d.originID,
+			Payload: payload}
 		if d.Flight.Prompt {
 			e.Flags |= wire.FlagPrompt
 		}
@@ -274,7 +275,8 @@ func (d *Delivery) Back(s *Sub, gap bool) *Inbound {
 		in.gap = s
 	default:
 		in = &Inbound{
-			call: in.call, gap: s, of: in, endpoint: in.endpoint, observer: in.observer, mute: in.mute,
+			call: in.call, gap: s, of: in, endpoint: in.endpoint, observer: in.observer,
+			mute: in.mute,
 		}
 	}
 	return in

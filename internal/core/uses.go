@@ -66,7 +66,8 @@ func (n *Node) newTopicLocked(name string) *Topic {
 		limit = 0 // until the bus grants more: one event at a time
 	}
 	return &Topic{
-		ID: n.nextLocked(), Name: name, node: n, Pool: window.NewPool(limit, int64(n.config().MaxFrame)),
+		ID: n.nextLocked(), Name: name, node: n,
+		Pool:   window.NewPool(limit, int64(n.config().MaxFrame)),
 		groups: map[string]*post{},
 	}
 }

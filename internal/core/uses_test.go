@@ -240,7 +240,8 @@ func TestLeftoversAreSmall(t *testing.T) {
 	each := (live() - before) / n
 	t.Logf("%d bytes are left of each", each)
 	if len(kept.flights) != 2*n || each > 1<<10 {
-		t.Errorf("%d events are outstanding; of each publisher %d bytes are left", len(kept.flights), each)
+		t.Errorf("%d events are outstanding; of each publisher %d bytes are left",
+			len(kept.flights), each)
 	}
 }
 

@@ -93,7 +93,8 @@ func (g Target) atLength(t *testing.T, executions int) {
 	all.Wait()
 	took := time.Since(began)
 	t.Logf("%s: %d executions in %.1f s, %.0f in a second, from %d inputs, with seed %d", g.Name,
-		executions/workers*workers, took.Seconds(), float64(executions)/took.Seconds(), len(pool), seed)
+		executions/workers*workers, took.Seconds(), float64(executions)/took.Seconds(), len(pool),
+		seed)
 }
 
 // work writes what has broken the target where `go test` tries it again.

@@ -179,7 +179,8 @@ func TestFilters(t *testing.T) {
 		{"nobody", Filter{HasTo: true}, false},
 		{"excepted", Filter{Except: []string{"b", "a"}}, false},
 		{"others excepted", Filter{Except: []string{"b"}}, true},
-		{"named and excepted", Filter{HasTo: true, To: []string{"a"}, Except: []string{"a"}}, false},
+		{"named and excepted", Filter{HasTo: true, To: []string{"a"}, Except: []string{"a"}},
+			false},
 		{"named in part", Filter{HasTo: true, To: []string{"ab"}}, false},
 	} {
 		if got := c.f.Selects("a"); got != c.want {

@@ -53,7 +53,8 @@ func TestReportByCount(t *testing.T) {
 		}
 		b.took(1, events[ackEvents-1])
 		synctest.Wait()
-		if got := reports(t, a.in()); !slices.Equal(got, []int{ackEvents}) || o.count() != ackEvents {
+		got := reports(t, a.in())
+		if !slices.Equal(got, []int{ackEvents}) || o.count() != ackEvents {
 			t.Errorf("reports of %d, %d settled", got, o.count())
 		}
 	})

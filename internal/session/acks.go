@@ -128,7 +128,7 @@ func (a *acks) report(c *chunk) *chunk {
 	return c
 }
 
-// flush queues a report of all that was taken, so that it is written before a Goodbye. o.mu is held.
+// flush queues a report of all that was taken, so that it goes before a Goodbye. o.mu is held.
 func (a *acks) flush(o *outbox) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -23,7 +23,7 @@ const lone = 512
 type carrier struct {
 	link   *Link
 	conn   io.ReadWriteCloser
-	again  []*chunk      // what the peer lacks of what was written to connections before; the writer's own
+	again  []*chunk      // written to connections before, and lacked by the peer; the writer's own
 	parted bool          // our Goodbye was written; the writer's own
 	mute   chan struct{} // closed when nothing can be written any more
 	down   chan struct{} // closed when it is about to end

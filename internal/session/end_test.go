@@ -17,12 +17,13 @@ import (
 
 // A Goodbye is the last word, and the link ends in order when it is answered.
 func TestGoodbye(t *testing.T) {
+	bye := wire.Goodbye{Code: "a", Message: "why"}
 	for name, leave := range map[string]func(a, b *side){
-		"from one side":  func(a, b *side) { a.link.Goodbye(wire.Goodbye{Code: "a", Message: "why"}) },
-		"from the other": func(a, b *side) { b.link.Goodbye(wire.Goodbye{Code: "a", Message: "why"}) },
+		"from one side":  func(a, b *side) { a.link.Goodbye(bye) },
+		"from the other": func(a, b *side) { b.link.Goodbye(bye) },
 		"from both": func(a, b *side) {
-			go a.link.Goodbye(wire.Goodbye{Code: "a", Message: "why"})
-			go b.link.Goodbye(wire.Goodbye{Code: "a", Message: "why"})
+			go a.link.Goodbye(bye)
+			go b.link.Goodbye(bye)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -40,7 +41,7 @@ func TestGoodbye(t *testing.T) {
 					t.Error("what was sent before did not arrive")
 				}
 				said := slices.Concat(a.goodbyes(), b.goodbyes())
-				if len(said) != 2 || !slices.Contains(said, wire.Goodbye{Code: "a", Message: "why"}) {
+				if len(said) != 2 || !slices.Contains(said, bye) {
 					t.Errorf("said: %q", said)
 				}
 			})

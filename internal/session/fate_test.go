@@ -18,7 +18,8 @@ func TestFates(t *testing.T) {
 		end  func(a, b *side)
 		fate window.Fate
 	}{
-		"the peer leaves":     {func(_, b *side) { b.link.Goodbye(wire.Goodbye{}) }, window.Returned},
+		"the peer leaves": {func(_, b *side) { b.link.Goodbye(wire.Goodbye{}) },
+			window.Returned},
 		"the peer is left":    {func(a, _ *side) { a.link.Goodbye(wire.Goodbye{}) }, window.Taken},
 		"the link has broken": {func(a, _ *side) { a.link.Kill(errors.New("cut")) }, window.Lost},
 	} {

@@ -46,7 +46,9 @@ func Greet(conn io.ReadWriter, hello *wire.Hello) (*wire.Welcome, error) {
 		if err := wire.ParseControl(f.Body, &r); err != nil {
 			return nil, fault.Errorf(fault.Protocol, "%w", err)
 		}
-		return nil, &fault.RemoteError{Endpoint: "bus", Code: fault.Code(r.Code), Message: r.Message}
+		return nil, &fault.RemoteError{
+			Endpoint: "bus", Code: fault.Code(r.Code), Message: r.Message,
+		}
 	}
 	return nil, fault.Errorf(fault.Protocol, "the bus answers with a frame of type %#02x", f.Type)
 }
@@ -63,8 +65,8 @@ func checkWelcome(w *wire.Welcome) error {
 	case w.Version != wire.Version:
 		return fault.Errorf(fault.Protocol, "the bus wants to speak version %d", w.Version)
 	case w.MaxFrame < minFrame || w.MaxFrame > maxFrame || w.Lag > maxLag:
-		return fault.Errorf(fault.Protocol, "the bus states impossible limits: frames of %d bytes, "+
-			"a lag of %d", w.MaxFrame, w.Lag)
+		return fault.Errorf(fault.Protocol,
+			"the bus states impossible limits: frames of %d bytes, a lag of %d", w.MaxFrame, w.Lag)
 	}
 	return nil
 }

@@ -126,7 +126,8 @@ var other = []struct{ what, data, err string }{
 	{"two frames", first(wire.AppendControl(nil, wire.TypeHello, hello()),
 		wire.AppendControl(nil, wire.TypeHello, hello())), "a handshake with more than one frame"},
 	{"an event", first(wire.Append(nil, wire.TypeEvent, []byte{1, 2, 3})), "a frame of type 0x02"},
-	{"a hello that is none", first(wire.Append(nil, wire.TypeHello, []byte{0x01})), "cannot be read"},
+	{"a hello that is none", first(wire.Append(nil, wire.TypeHello, []byte{0x01})),
+		"cannot be read"},
 	{"a welcome that is none", first(wire.Append(nil, wire.TypeWelcome, []byte{0x01})),
 		"cannot be read"},
 	{"a refusal that is none", first(wire.Append(nil, wire.TypeRefusal, []byte{0x01})),
@@ -163,7 +164,8 @@ func TestRandomBytes(t *testing.T) {
 			if _, err := ReadHello(says(prefix + string(data))); !errors.Is(err, fault.Protocol) {
 				t.Fatalf("%q% x: %v", prefix, data, err)
 			}
-			if _, err := Greet(says(prefix+string(data)), hello()); !errors.Is(err, fault.Protocol) {
+			_, err := Greet(says(prefix+string(data)), hello())
+			if !errors.Is(err, fault.Protocol) {
 				t.Fatalf("%q% x: %v", prefix, data, err)
 			}
 		}
@@ -277,7 +279,8 @@ func TestWelcomeLimits(t *testing.T) {
 		{"the most", func(w *wire.Welcome) { w.MaxFrame, w.Lag = maxFrame, maxLag }, ""},
 		{"version 2", func(w *wire.Welcome) { w.Version = 2 }, "wants to speak version 2"},
 		{"no version", func(w *wire.Welcome) { w.Version = 0 }, "wants to speak version 0"},
-		{"small frames", func(w *wire.Welcome) { w.MaxFrame = minFrame - 1 }, "frames of 8191 bytes"},
+		{"small frames", func(w *wire.Welcome) { w.MaxFrame = minFrame - 1 },
+			"frames of 8191 bytes"},
 		{"large frames", func(w *wire.Welcome) { w.MaxFrame = maxFrame + 1 }, "frames of 16777217"},
 		{"all bits", func(w *wire.Welcome) { w.MaxFrame = 1<<64 - 1 }, "impossible limits"},
 		{"a long lag", func(w *wire.Welcome) { w.Lag = maxLag + 1 }, "a lag of 1099511627777"},
@@ -288,7 +291,8 @@ func TestWelcomeLimits(t *testing.T) {
 		switch {
 		case c.err == "" && err != nil:
 			t.Errorf("%s: %v", c.what, err)
-		case c.err != "" && (!errors.Is(err, fault.Protocol) || !strings.Contains(err.Error(), c.err)):
+		case c.err != "" &&
+			(!errors.Is(err, fault.Protocol) || !strings.Contains(err.Error(), c.err)):
 			t.Errorf("%s: %v", c.what, err)
 		}
 	}
@@ -363,7 +367,8 @@ func handshakes() (seeds [][]byte) {
 		first(wire.AppendControl(nil, wire.TypeHello, resumed)),
 		first(wire.AppendControl(nil, wire.TypeWelcome, welcome())),
 		first(wire.AppendControl(nil, wire.TypeWelcome, full)),
-		first(wire.AppendControl(nil, wire.TypeRefusal, wire.Refusal{Code: "a: b", Message: "why"})),
+		first(wire.AppendControl(nil, wire.TypeRefusal,
+			wire.Refusal{Code: "a: b", Message: "why"})),
 	} {
 		seeds = append(seeds, append([]byte{0}, said...), append([]byte{1}, said...))
 	}

@@ -55,7 +55,7 @@ type Handler interface {
 type ProtocolError struct {
 	Reason  string
 	Code    fault.Code // it travels under; empty: that of a protocol error
-	Damaged bool       // bytes were changed, lost or doubled on their way, which the peer is not to blame for
+	Damaged bool       // on its way, by changed, lost or doubled bytes: the peer is not to blame
 }
 
 func (e *ProtocolError) Error() string { return e.Reason }
@@ -120,7 +120,7 @@ type Link struct {
 	err      error     // why it ended, or is about to; the first one
 	ended    bool
 	sentBye  bool          // our Goodbye was written
-	heardBye bool          // nothing more is to be heard: the peer's Goodbye, or a mistake of the peer
+	heardBye bool          // nothing more is to be heard: the peer's Goodbye, or its mistake
 	sign     chan struct{} // closed at the next Pong; nil: nobody waits
 }
 
@@ -213,8 +213,8 @@ func (l *Link) Life() context.Context { return l.life }
 // Parting reports whether Goodbye was called.
 func (l *Link) Parting() bool { return l.parting.Load() }
 
-// Progress changes with every frame that arrives for the first time in either direction. It is asked
-// between connections.
+// Progress changes with every frame that arrives for the first time in either direction. It is
+// asked between connections.
 func (l *Link) Progress() uint64 {
 	l.out.mu.Lock()
 	defer l.out.mu.Unlock()

@@ -208,7 +208,8 @@ func TestNames(t *testing.T) {
 			}
 			got = append(got, fmt.Sprintf("%d %s", n.Number, n.Name))
 		}
-		want := []string{"4 topic", "event", "2 origin", "event", "event", "2 ", "2 origin", "event"}
+		want := []string{"4 topic", "event", "2 origin", "event", "event", "2 ", "2 origin",
+			"event"}
 		if !slices.Equal(got, want) {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}

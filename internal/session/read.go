@@ -232,7 +232,9 @@ func (l *Link) returned(body []byte) error {
 	}
 	l.out.mu.Unlock()
 	if f == nil {
-		return &ProtocolError{Reason: "an event is returned that was not sent, or was taken already"}
+		return &ProtocolError{
+			Reason: "an event is returned that was not sent, or was taken already",
+		}
 	}
 	f.Meet(window.Returned)
 	f.Drop()

@@ -29,7 +29,8 @@ func (f *feed) Read(b []byte) (int, error) {
 
 func newReader(parts ...[]byte) *reader {
 	return &reader{
-		conn: &feed{parts, io.EOF}, buf: make([]byte, readMin), limit: wire.RecordBody + wire.MaxFrame,
+		conn: &feed{parts, io.EOF}, buf: make([]byte, readMin),
+		limit: wire.RecordBody + wire.MaxFrame,
 	}
 }
 
@@ -122,7 +123,8 @@ func TestRecordsOfAllSizes(t *testing.T) {
 // A length that was announced costs nothing until the bytes are there.
 func TestLengthAloneCostsNothing(t *testing.T) {
 	data := ofSize(wire.RecordBody + wire.MaxFrame)
-	for _, sent := range []int{wire.HeaderSize, wire.HeaderSize + 1, readMin, readMin + 1, 100_000} {
+	const head = wire.HeaderSize
+	for _, sent := range []int{head, head + 1, readMin, readMin + 1, 100_000} {
 		r := newReader(data[:sent])
 		if _, _, err := r.record(); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("after %d bytes: %v", sent, err)
@@ -156,7 +158,8 @@ func TestIdleLinkIsSmall(t *testing.T) {
 			a.say("now and then")
 			synctest.Wait()
 		}
-		if got := len(b.words()); got != 100 || a.link.out.queue != nil || a.link.out.urgent != nil {
+		out := &a.link.out
+		if got := len(b.words()); got != 100 || out.queue != nil || out.urgent != nil {
 			t.Errorf("%d arrived", got)
 		}
 	})

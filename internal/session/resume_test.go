@@ -240,7 +240,8 @@ func TestClaim(t *testing.T) {
 			}
 		}
 		for _, err := range c.wait() {
-			if !errors.Is(err, ErrDisplaced) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrClosedPipe) {
+			if !errors.Is(err, ErrDisplaced) && !errors.Is(err, io.EOF) &&
+				!errors.Is(err, io.ErrClosedPipe) {
 				t.Errorf("the first connection ended with %v", err)
 			}
 		}
@@ -436,7 +437,8 @@ func resumeProperty(t *rapid.T) {
 			filler := strings.Repeat("x", rapid.IntRange(0, 3000).Draw(t, "bytes"))
 			for range rapid.IntRange(1, 50).Draw(t, "events") {
 				payload := fmt.Sprintf("%08d%s", sent[from], filler)
-				sides[from].event(owners[from], int64(sent[from]), sent[from]%5 == 0, []byte(payload))
+				sides[from].event(owners[from], int64(sent[from]), sent[from]%5 == 0,
+					[]byte(payload))
 				sent[from]++
 			}
 		},
@@ -466,7 +468,8 @@ func resumeProperty(t *rapid.T) {
 		receive(1)
 	}
 	for i := range sides {
-		if taken[1-i] != sent[i] || owners[i].count() != sent[i] || len(owners[i].settled) != sent[i] {
+		if taken[1-i] != sent[i] || owners[i].count() != sent[i] ||
+			len(owners[i].settled) != sent[i] {
 			t.Fatalf("%d events were sent, %d arrived, %d are settled", sent[i], taken[1-i],
 				owners[i].count())
 		}
@@ -480,8 +483,8 @@ func TestResumeProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, resumeProperty) })
 }
 
-// A link whose connection is only about to be carried is asked for a sign of life over that one; one
-// that has lost its connection has none to give.
+// A link whose connection is only about to be carried is asked for a sign of life over that one;
+// one that has lost its connection has none to give.
 func TestSignBeforeConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, y := duplex(roomy)

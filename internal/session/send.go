@@ -6,8 +6,8 @@ import (
 )
 
 // Event queues e, and reports false when the link takes nothing more. The link holds flight until
-// the peer reports that the event was taken, or the link has ended. name is that of the event; it and
-// others that the event mentions by number are told to the peer before, where it does not know them.
+// the peer reports that the event was taken, or the link has ended. name is that of the event; it
+// and others that the event mentions by number are told to the peer before, unless it knows them.
 func (l *Link) Event(
 	e *wire.Event, flight *window.Flight, name string, others ...wire.Name,
 ) (queued bool) {

@@ -49,7 +49,7 @@ type Welcome struct {
 	Permissions  []byte   `cbor:"13,keyasint,omitempty"` // empty: everything is allowed
 	Extension    []byte   `cbor:"14,keyasint,omitempty"`
 	Stall        uint64   `cbor:"15,keyasint,omitempty"` // milliseconds; 0: no limit
-	RetainedKeys uint64   `cbor:"16,keyasint,omitempty"` // of one event type; 0: the default, as below
+	RetainedKeys uint64   `cbor:"16,keyasint,omitempty"` // of one event type; 0: as by default
 	RetainedType uint64   `cbor:"17,keyasint,omitempty"` // bytes of one event type
 	Retained     uint64   `cbor:"18,keyasint,omitempty"` // bytes of all events
 }
@@ -61,8 +61,8 @@ type Refusal struct {
 	RetryAfter uint64 `cbor:"3,keyasint,omitempty"` // milliseconds; 0: do not
 }
 
-// Permissions are the names of the events that the endpoint may deal with; one that ends in * stands
-// for all that begin so. They are encoded by themselves in a Welcome.
+// Permissions are the names of the events that the endpoint may deal with; one that ends in *
+// stands for all that begin so. They are encoded by themselves in a Welcome.
 type Permissions struct {
 	Broadcast []string `cbor:"1,keyasint,omitempty"`
 	Subscribe []string `cbor:"2,keyasint,omitempty"`

@@ -25,16 +25,16 @@ func TestControlKeys(t *testing.T) {
 		hex     string
 	}{
 		{wire.Hello{
-			MinVersion: 1, MaxVersion: 2, Features: []string{"f"}, Name: "n", Incarnation: []byte{1},
-			Session: []byte{2}, Token: []byte{3}, Attempt: 4, Received: 5, MaxFrame: 6, Heartbeat: 7,
-			Credentials: []byte{8}, Extension: []byte{9},
+			MinVersion: 1, MaxVersion: 2, Features: []string{"f"}, Name: "n",
+			Incarnation: []byte{1}, Session: []byte{2}, Token: []byte{3}, Attempt: 4, Received: 5,
+			MaxFrame: 6, Heartbeat: 7, Credentials: []byte{8}, Extension: []byte{9},
 		}, "ad 0101 0202 03816166 04616e 054101 064102 074103 0804 0905 0a06 0b07 0c4108 0d4109"},
 		{wire.Welcome{
-			Version: 1, Features: []string{"f"}, Name: "n", Incarnation: []byte{1}, Session: []byte{2},
-			Token: []byte{3}, Resumed: true, Received: 4, MaxFrame: 5, Lag: 6, Heartbeat: 7,
-			ResumeWindow: 8, Permissions: []byte{9}, Extension: []byte{10}, Stall: 11,
-		}, "af 0101 02816166 03616e 044101 054102 064103 07f5 0804 0905 0a06 0b07 0c08 0d4109 0e410a" +
-			"0f0b"},
+			Version: 1, Features: []string{"f"}, Name: "n", Incarnation: []byte{1},
+			Session: []byte{2}, Token: []byte{3}, Resumed: true, Received: 4, MaxFrame: 5, Lag: 6,
+			Heartbeat: 7, ResumeWindow: 8, Permissions: []byte{9}, Extension: []byte{10}, Stall: 11,
+		}, "af 0101 02816166 03616e 044101 054102 064103 07f5 0804 0905 0a06 0b07 0c08 0d4109 " +
+			"0e410a 0f0b"},
 		{wire.Refusal{Code: "c", Message: "m", RetryAfter: 1}, "a3 016163 02616d 0301"},
 		{wire.Subscribe{
 			ID: 1, Event: "e", From: []string{"f"}, Observe: true, DropOldest: true, Retained: true,

@@ -105,13 +105,13 @@ func TestDocumentTypes(t *testing.T) {
 		"Name": wire.TypeName, "Event": wire.TypeEvent, "Taken": wire.TypeTaken,
 		"Window": wire.TypeWindow, "WindowAck": wire.TypeWindowAck, "Subscribe": wire.TypeSubscribe,
 		"Subscribed": wire.TypeSubscribed, "Leave": wire.TypeLeave, "Room": wire.TypeRoom,
-		"Reply": wire.TypeReply, "End": wire.TypeEnd, "Cancel": wire.TypeCancel, "Ask": wire.TypeAsk,
-		"Answer": wire.TypeAnswer, "Watch": wire.TypeWatch, "Peer": wire.TypePeer,
-		"Peers": wire.TypePeers, "Forget": wire.TypeForget, "Goodbye": wire.TypeGoodbye,
-		"Held": wire.TypeHeld, "Drain": wire.TypeDrain, "Return": wire.TypeReturn,
-		"Hello":   wire.TypeHello,
-		"Welcome": wire.TypeWelcome, "Refusal": wire.TypeRefusal, "Confirm": wire.TypeConfirm,
-		"Ping": wire.TypePing, "Pong": wire.TypePong, "Void": wire.TypeVoid,
+		"Reply": wire.TypeReply, "End": wire.TypeEnd, "Cancel": wire.TypeCancel,
+		"Ask": wire.TypeAsk, "Answer": wire.TypeAnswer, "Watch": wire.TypeWatch,
+		"Peer": wire.TypePeer, "Peers": wire.TypePeers, "Forget": wire.TypeForget,
+		"Goodbye": wire.TypeGoodbye, "Held": wire.TypeHeld, "Drain": wire.TypeDrain,
+		"Return": wire.TypeReturn, "Hello": wire.TypeHello, "Welcome": wire.TypeWelcome,
+		"Refusal": wire.TypeRefusal, "Confirm": wire.TypeConfirm, "Ping": wire.TypePing,
+		"Pong": wire.TypePong, "Void": wire.TypeVoid,
 	} {
 		if row := fmt.Sprintf("\n| %02x | %s |", uint8(typ), name); !strings.Contains(text, row) {
 			t.Errorf("it has no row %q", row)

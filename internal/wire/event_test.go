@@ -18,8 +18,8 @@ func TestEventFields(t *testing.T) {
 	e := wire.Event{
 		Flags: 0x3fff, Name: 0x10, Slot: 0x11, Origin: 0x12,
 		To: []string{"t", ""}, Except: []string{"e"},
-		Call: 0x13, Remaining: 0x14, Wanted: 0x15, Target: 0x16, Missed: 0x17, Key: "k", Codec: 0x18,
-		Payload: []byte("payload"),
+		Call: 0x13, Remaining: 0x14, Wanted: 0x15, Target: 0x16, Missed: 0x17, Key: "k",
+		Codec: 0x18, Payload: []byte("payload"),
 	}
 	want := "\x02\x00\x00\x00\x00\x1b" + // the head of the frame
 		"\xff\x7f\x10\x11" + // flags, name, slot
@@ -39,7 +39,9 @@ func TestEventFields(t *testing.T) {
 // A list of names says how many come, which is checked before there is memory for them; and none is
 // longer than a name can be.
 func TestListsOfNamesAreBounded(t *testing.T) {
-	list := func(n, length int) []string { return slices.Repeat([]string{strings.Repeat("n", length)}, n) }
+	list := func(n, length int) []string {
+		return slices.Repeat([]string{strings.Repeat("n", length)}, n)
+	}
 	for _, c := range []struct {
 		names []string
 		fits  bool
@@ -85,8 +87,8 @@ func TestEventFlags(t *testing.T) {
 // A field whose flag is not set is not sent, whatever it holds.
 func TestEventWithoutFlags(t *testing.T) {
 	e := wire.Event{
-		Name: 1, Slot: 2, Origin: 3, To: []string{"a"}, Except: []string{"b"}, Call: 4, Remaining: 5,
-		Wanted: 6, Target: 7, Missed: 8, Key: "c", Codec: 9,
+		Name: 1, Slot: 2, Origin: 3, To: []string{"a"}, Except: []string{"b"}, Call: 4,
+		Remaining: 5, Wanted: 6, Target: 7, Missed: 8, Key: "c", Codec: 9,
 	}
 	want := "\x02\x00\x00\x00\x00\x03\x00\x01\x02"
 	if got := string(wire.AppendEvent(nil, &e)); got != want {
@@ -101,10 +103,11 @@ func TestRefused(t *testing.T) {
 		{"Event", "the highest flag", "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01\x01\x01",
 			"unknown flags 0x8000000000000000"},
 		{"Event", "more names than bytes", "\x04\x01\x01\x05abcd", "too early"},
-		{"Event", "2^64-1 names", "\x04\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "too early"},
-		{"Event", "a name that ends early", "\x04\x01\x01\x01\x05abcd", "too early"},
-		{"Event", "a name of 2^64-1 bytes", "\x04\x01\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+		{"Event", "2^64-1 names", "\x04\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
 			"too early"},
+		{"Event", "a name that ends early", "\x04\x01\x01\x01\x05abcd", "too early"},
+		{"Event", "a name of 2^64-1 bytes",
+			"\x04\x01\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "too early"},
 		{"Event", "a number of more than 64 bits",
 			"\x00\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02\x01", "impossible number"},
 		{"Name", "no bytes", "", "a name ends too early"},

@@ -33,7 +33,7 @@ const (
 	TypeGoodbye    Type = 0x13 // the last numbered frame in this direction
 	TypeHeld       Type = 0x14 // publishers that wait for subscriptions to an event
 	TypeDrain      Type = 0x15 // the bus is about to close: send what was accepted, then Goodbye
-	TypeReturn     Type = 0x16 // an event for a group that was not taken: another member may have it
+	TypeReturn     Type = 0x16 // an event for a group that was not taken: it may go to another
 )
 
 // The frames of the connection.

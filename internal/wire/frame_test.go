@@ -96,7 +96,8 @@ func TestNext(t *testing.T) {
 		{"too long an extension", "\x02\x01\x00\x00\x01\x03" + ext(257) + long, "", "",
 			"an extension of 257 bytes"},
 		{"an extension of 2^64-1 bytes", "\x02\x01\x00\x00\x00\x0a" +
-			"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "", "", "an extension of 18446744073709551615"},
+			"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "", "",
+			"an extension of 18446744073709551615"},
 		{"an extension of 2^64 bytes", "\x02\x01\x00\x00\x00\x0a" +
 			"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02", "", "", "inside its extension"},
 	} {
@@ -155,7 +156,8 @@ func framesProperty(t *rapid.T) {
 		Body []byte
 	}
 	want := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) frame {
-		return frame{rapid.Byte().Draw(t, "type"), rapid.SliceOfN(rapid.Byte(), 0, 50).Draw(t, "body")}
+		return frame{rapid.Byte().Draw(t, "type"),
+			rapid.SliceOfN(rapid.Byte(), 0, 50).Draw(t, "body")}
 	}), 1, 8).Draw(t, "frames")
 	var data []byte
 	var ends []int

@@ -60,7 +60,10 @@ var messages = []message{
 			err := wire.ParseReply(body, &r)
 			return r, err
 		},
-		tail: func(v any) (int, bool) { return len(v.(wire.Reply).Payload), v.(wire.Reply).Name != "" },
+		tail: func(v any) (int, bool) {
+			r := v.(wire.Reply)
+			return len(r.Payload), r.Name != ""
+		},
 	},
 	{
 		name: "End", typ: wire.TypeEnd, generate: rapid.Custom(anEnd).AsAny(),
@@ -78,7 +81,8 @@ var messages = []message{
 		return wire.Leave(aSubscribed(t))
 	}),
 	control("Ask", wire.TypeAsk, func(t *rapid.T) wire.Ask {
-		return wire.Ask{ID: number(t), Event: text(t), HasTo: yesNo(t), To: texts(t), Except: texts(t)}
+		return wire.Ask{ID: number(t), Event: text(t), HasTo: yesNo(t), To: texts(t),
+			Except: texts(t)}
 	}),
 	control("Answer", wire.TypeAnswer, func(t *rapid.T) wire.Answer {
 		return wire.Answer{ID: number(t), Count: number(t)}
@@ -175,7 +179,9 @@ func anEvent(t *rapid.T) wire.Event {
 		{wire.FlagOrigin, func() { e.Origin = number(t) }},
 		{wire.FlagTo, func() { e.To = raws(t) }},
 		{wire.FlagExcept, func() { e.Except = raws(t) }},
-		{wire.FlagRequest, func() { e.Call, e.Remaining, e.Wanted = number(t), number(t), number(t) }},
+		{wire.FlagRequest, func() {
+			e.Call, e.Remaining, e.Wanted = number(t), number(t), number(t)
+		}},
 		{wire.FlagTarget, func() { e.Target = number(t) }},
 		{wire.FlagMissed, func() { e.Missed = number(t) }},
 		{wire.FlagKey, func() { e.Key = raw(t) }},

@@ -67,7 +67,8 @@ func ParseHeader(src []byte, limit int) (Header, error) {
 	}
 	length := binary.BigEndian.Uint32(src)
 	if length == 0 || uint64(length) > uint64(limit) {
-		return Header{}, fmt.Errorf("a record of %d bytes, where 1 to %d are allowed", length, limit)
+		return Header{}, fmt.Errorf(
+			"a record of %d bytes, where 1 to %d are allowed", length, limit)
 	}
 	return Header{
 		Length: int(length),

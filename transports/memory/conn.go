@@ -44,8 +44,8 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// Reset ends the connection as a broken network would: Read and Write fail at both ends, and what is
-// under way is lost. A test can ask for it by an interface, as package faulty does.
+// Reset ends the connection as a broken network would: Read and Write fail at both ends, and what
+// is under way is lost. A test can ask for it by an interface, as package faulty does.
 func (c *conn) Reset() error {
 	c.in.reset()
 	c.out.reset()

@@ -4,6 +4,7 @@ package pipe_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -58,8 +59,53 @@ func ExampleParent() {
 	}
 }
 
-// A child that works until it is told to stop is given five seconds to end by itself.
+// A child works until it is told to stop.
 func ExampleChild_Stop() {
+	ctx := context.Background()
+	bus := lahja.NewBus()
+	defer bus.Close()
+	child, err := pipe.Spawn(ctx, bus, exec.Command(os.Args[0], "server"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(child.Name(), "runs:", child.PID() > 0)
+	fmt.Println("it has stopped:", child.Stop(ctx))
+	// Output:
+	// server runs: true
+	// it has stopped: <nil>
+}
+
+// Done and Err tell of a child that ends by itself, or dies.
+func ExampleChild_Err() {
+	ctx := context.Background()
+	bus := lahja.NewBus()
+	defer bus.Close()
+	child, err := pipe.Spawn(ctx, bus, exec.Command(os.Args[0], "server"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	worker, err := os.FindProcess(child.PID())
+	if err != nil {
+		log.Fatal(err)
+	}
+	worker.Kill()
+	<-child.Done()
+	fmt.Println(errors.Is(child.Err(), lahja.ErrSessionLost))
+	// Output: true
+}
+
+// A child that is to be the worker cannot attach as anything else.
+func ExampleAs() {
+	ctx := context.Background()
+	bus := lahja.NewBus()
+	defer bus.Close()
+	_, err := pipe.Spawn(ctx, bus, exec.Command(os.Args[0], "server"), pipe.As("worker"))
+	fmt.Println(errors.Is(err, lahja.ErrDenied))
+	// Output: true
+}
+
+// Before it gets SIGTERM, the child has five seconds to end by itself.
+func ExamplePatience() {
 	ctx := context.Background()
 	bus := lahja.NewBus()
 	defer bus.Close()
@@ -68,11 +114,8 @@ func ExampleChild_Stop() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(child.Name(), "runs:", child.PID() > 0)
-	fmt.Println("it has stopped:", child.Stop(ctx), child.Err())
-	// Output:
-	// server runs: true
-	// it has stopped: <nil> <nil>
+	fmt.Println(child.Stop(ctx))
+	// Output: <nil>
 }
 
 // serveUntilStopped is that child: it returns when the bus has said goodbye.

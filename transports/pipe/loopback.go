@@ -26,8 +26,8 @@ type loopback struct {
 }
 
 var (
-	errRefused = fmt.Errorf("pipe: dial the loopback: nobody listens there: call Listen on the same "+
-		"Transport first: %w", syscall.ECONNREFUSED)
+	errRefused = fmt.Errorf("pipe: dial the loopback: nobody listens there: call Listen on the "+
+		"same Transport first: %w", syscall.ECONNREFUSED)
 	errInUse = fmt.Errorf("pipe: listen at the loopback: it has a Listener: close that first, or "+
 		"make another by pipe.Loopback: %w", syscall.EADDRINUSE)
 	errReset = fmt.Errorf("pipe: the connection was reset: %w", syscall.ECONNRESET)

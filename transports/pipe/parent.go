@@ -42,8 +42,8 @@ func (parent) Dial(ctx context.Context) (lahja.Conn, error) {
 }
 
 func (parent) Listen(context.Context) (lahja.Listener, error) {
-	return nil, errors.New("pipe: nobody can listen at pipe.Parent(), which leads from a child to " +
-		"its parent; in the parent, pipe.Spawn starts a child and serves it")
+	return nil, errors.New("pipe: nobody can listen at pipe.Parent(), which leads from a child " +
+		"to its parent; in the parent, pipe.Spawn starts a child and serves it")
 }
 
 // inheritance is what this process has got from the one that spawned it.
@@ -58,8 +58,8 @@ type inheritance struct {
 var inherited = sync.OnceValue(func() *inheritance {
 	value, ok := os.LookupEnv(variable)
 	if !ok {
-		return &inheritance{err: errors.New("this process was not started by pipe.Spawn: start it " +
-			"with that from the process with the bus, or connect by another transport")}
+		return &inheritance{err: errors.New("this process was not started by pipe.Spawn: " +
+			"start it with that from the process with the bus, or connect by another transport")}
 	}
 	os.Unsetenv(variable)
 	in, out, token, err := parse(value)
@@ -68,8 +68,8 @@ var inherited = sync.OnceValue(func() *inheritance {
 		c, err = adopt(in, out)
 	}
 	if err != nil {
-		return &inheritance{err: fmt.Errorf("the pipes that %s speaks of cannot be used: %w; it is "+
-			"for one process, which pipe.Spawn starts", variable, err)}
+		return &inheritance{err: fmt.Errorf("the pipes that %s speaks of cannot be used: %w; "+
+			"it is for one process, which pipe.Spawn starts", variable, err)}
 	}
 	return &inheritance{conn: c, token: token}
 })

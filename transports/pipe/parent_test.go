@@ -107,7 +107,8 @@ func TestMalformedVariable(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(string(out), test.want) || !strings.Contains(string(out), "LAHJA_PIPE") {
+			if !strings.Contains(string(out), test.want) ||
+				!strings.Contains(string(out), "LAHJA_PIPE") {
 				t.Errorf("Dial: %s, want %q", out, test.want)
 			}
 			if strings.Contains(string(out), "5e5e") {

@@ -121,6 +121,10 @@ func (c *Child) abandon(ctx context.Context) error {
 	if status == nil {
 		status = errors.New(c.cmd.ProcessState.String())
 	}
-	return fmt.Errorf("pipe: %s, started as %s, has not attached: %w; its process has ended: %w",
+	err := fmt.Errorf("pipe: %s, started as %s, has not attached: %w; its process has ended: %w",
 		c.who(), c.cmd.Path, why, status)
+	if c.cmd.Stderr == nil {
+		err = fmt.Errorf("%w; set cmd.Stderr to see what it says", err)
+	}
+	return err
 }

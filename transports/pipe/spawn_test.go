@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"reflect"
@@ -130,6 +131,20 @@ func TestExitBeforeAttaching(t *testing.T) {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) != (status != 0) {
 			t.Errorf("it unwraps to %v", exit)
+		}
+	}
+}
+
+// Whoever has not asked for what the child says is told how to.
+func TestExitUnheard(t *testing.T) {
+	t.Parallel()
+	bus, _ := newBus(t)
+	const hint = "set cmd.Stderr"
+	for _, stderr := range []io.Writer{nil, io.Discard} {
+		cmd := command(t, "exit", "3")
+		cmd.Stderr = stderr
+		if err := refused(t, bus, cmd); strings.Contains(err.Error(), hint) != (stderr == nil) {
+			t.Errorf("with %v it says %v", stderr, err)
 		}
 	}
 }

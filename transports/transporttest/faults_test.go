@@ -130,8 +130,8 @@ var listenerFaults = []fault{
 			f.onListen = func(l *faultyListener) { l.close = onlyOnce(l.Listener.Close) }
 		},
 	}, {
-		"Listener takes its connections along", "AcceptedLiveOn", fails, "after the Listener's Close",
-		func(f *faulty) {
+		"Listener takes its connections along", "AcceptedLiveOn", fails,
+		"after the Listener's Close", func(f *faulty) {
 			f.onListen = func(l *faultyListener) {
 				l.close = func() error {
 					f.closeConns()

@@ -110,7 +110,8 @@ func (t *Transport) removeStale(ctx context.Context, place string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // whoever held it has just removed it
 	}
-	return fmt.Errorf("there is a socket that may be in use: remove it if it is not: %w", cause(err))
+	return fmt.Errorf("there is a socket that may be in use: remove it if it is not: %w",
+		cause(err))
 }
 
 // kind names a file that is not a socket.
@@ -146,8 +147,8 @@ func setMode(place string, mode fs.FileMode) (fs.FileInfo, error) {
 	case err != nil:
 		return nil, err
 	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("a %s has taken the place of the socket: others must not be able to "+
-			"write to its directory", kind(info.Mode()))
+		return nil, fmt.Errorf("a %s has taken the place of the socket: others must not be able "+
+			"to write to its directory", kind(info.Mode()))
 	case info.Mode().Perm() == mode:
 		return info, nil
 	}

@@ -492,7 +492,8 @@ func TestDialRefusesOtherUser(t *testing.T) {
 	if want := fmt.Sprintf("AllowUsers(%d)", os.Geteuid()); !strings.Contains(err.Error(), want) {
 		t.Errorf("Dial: %v, want %q in it", err, want)
 	}
-	c, err = unix.RunBy(stranger, unix.New(path, unix.AllowUsers(7, os.Geteuid()))).Dial(t.Context())
+	c, err = unix.RunBy(stranger,
+		unix.New(path, unix.AllowUsers(7, os.Geteuid()))).Dial(t.Context())
 	if err != nil {
 		t.Fatalf("Dial with AllowUsers: %v", err)
 	}
