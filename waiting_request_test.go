@@ -100,11 +100,11 @@ func (w *waiting) begin(way string, brief bool) {
 		}
 		return answer{}, nil
 	}, opts...)
-	say(w.stage, w.a, question{0})
-	takeEnd(w.stage, busy)
-	gate <- struct{}{} // b does not say any more what it has taken
+	gate <- struct{}{} // b says nothing of what it has taken
 	w.open = sync.OnceFunc(func() { <-gate; close(free) })
 	w.Cleanup(w.open)
+	say(w.stage, w.a, question{0})
+	takeEnd(w.stage, busy)
 	for range toFill {
 		say(w.stage, w.a, question{0})
 	}

@@ -245,13 +245,12 @@ func (c *Call) refuse(s *Sub) {
 func (c *Call) Routed() {
 	c.mu.Lock()
 	held := c.held
-	c.held = nil
+	c.held, c.routing = nil, false // at once: a group may be giving it to a member at this moment
 	c.mu.Unlock()
 	for _, in := range held {
 		in.done(nil)
 	}
 	c.mu.Lock()
-	c.routing = false
 	c.finishIfDeserted() // unlocks
 }
 
