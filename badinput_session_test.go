@@ -231,9 +231,9 @@ var identityRows = []row{
 			x.alive()
 			x.undisturbed()
 		}},
-	{number: 26, throws: "answers to a request that is open, which it only observes and others are asked",
+	{number: 26, throws: "answers to an open request that it only observes, and to others",
 		at: open, only: "bus", throw: intrude},
-	{number: 26, throws: "answers to a request that is open, by every number near it, and then twice",
+	{number: 26, throws: "answers to an open request, by every number near it, and then twice",
 		at: open, throw: repeat},
 	{number: 26, throws: "two requests with one number", at: open, ends: fouled,
 		throw: func(x *attack) {
@@ -401,7 +401,7 @@ var resumeRows = []row{
 			x.said = true
 			x.preface(wire.TypeHello, h)
 		}},
-	{number: 30, throws: "one session resumed by two at the same moment with one attempt", at: fresh,
+	{number: 30, throws: "one session resumed by two at a time with one attempt", at: fresh,
 		only: "bus", ends: fouled, throw: race(1, 1)},
 	{number: 30, throws: "one session resumed by two at the same moment, one of them later",
 		at: fresh, only: "bus", ends: fouled, throw: race(1, 2)},

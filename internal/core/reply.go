@@ -107,7 +107,7 @@ func (p *peer) reply(body []byte) error {
 	var r wire.Reply
 	err := wire.ParseReply(body, &r)
 	if err == nil && r.Gone && (p.party != nil || r.Name != "") {
-		err = errors.New("a reply that says that an endpoint is gone, which only the bus does, by an error")
+		err = errors.New("a reply says that an endpoint is gone, as only an error of the bus may")
 	}
 	if err == nil {
 		err = p.fits("a reply", len(r.Payload)+len(r.Message), r.Name, r.Code, r.Origin)
