@@ -50,6 +50,8 @@ func (s *stage) makeBusy(a *lahja.Endpoint, members ...*lahja.Endpoint) *busyGro
 	for range members {
 		take(s, begun)
 	}
+	_, err := a.Peers(s.ctx) // asks the bus, which has all events by then: who comes gets none
+	s.must(err)
 	return g
 }
 

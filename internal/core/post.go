@@ -186,12 +186,16 @@ func (p *post) expel(m *member) {
 func (p *post) leave() (empty bool) {
 	p.mu.Lock()
 	var kept, given []*parcel
+	var calls []*Call // of those that are kept
 	for _, c := range p.waiting {
-		if wanted, _ := p.wantsLocked(&c.Delivery); wanted {
-			kept = append(kept, c)
-		} else {
+		if wanted, _ := p.wantsLocked(&c.Delivery); !wanted {
 			given = append(given, c)
 			p.size -= c.size
+			continue
+		}
+		kept = append(kept, c)
+		if c.Call != nil {
+			calls = append(calls, c.Call)
 		}
 	}
 	p.waiting = kept
@@ -200,10 +204,8 @@ func (p *post) leave() (empty bool) {
 	for _, c := range given {
 		c.giveUp()
 	}
-	for _, c := range kept {
-		if c.Call != nil {
-			c.Call.tellSilent()
-		}
+	for _, call := range calls {
+		call.tellSilent()
 	}
 	p.serve()
 	return empty
