@@ -40,8 +40,8 @@ type Endpoint struct {
 	mu      sync.Mutex // guards what follows
 	err     error      // why it ended; set before closing is closed
 	ended   bool
-	subs    map[*Sub]struct{} // those whose channel is not closed yet
-	outlets map[*Topic]*Outlet
+	subs    map[*Sub]struct{}  // those whose channel is not closed yet
+	outlets map[*Topic]*Outlet // nil before the first
 }
 
 // Attach adds an endpoint of this process.
@@ -52,7 +52,7 @@ func (n *Node) Attach(name string) (*Endpoint, error) {
 	ep := &Endpoint{
 		name: name, node: n,
 		closing: make(chan struct{}), handed: make(chan struct{}), done: make(chan struct{}),
-		subs: map[*Sub]struct{}{}, outlets: map[*Topic]*Outlet{},
+		subs: map[*Sub]struct{}{},
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -113,6 +113,9 @@ func (ep *Endpoint) Outlet(event string) (*Outlet, error) {
 	o := ep.outlets[t]
 	if o == nil {
 		o = &Outlet{Endpoint: ep, Topic: t, Account: t.Pool.Open()}
+		if ep.outlets == nil {
+			ep.outlets = map[*Topic]*Outlet{}
+		}
 		ep.outlets[t] = o
 	}
 	return o, nil

@@ -68,13 +68,13 @@ type Mailbox[E any] struct {
 
 	mu      sync.Mutex // guards what follows; every send to ch but the pump's is made under it
 	list    list[E]
-	listed  int64 // bytes that ever came onto the list
-	pumping bool  // the pump is alive: it alone sends to ch
-	queue   queue[E]
-	sealed  bool // no more events: Take is reached or End was called
-	ended   bool // End was called
-	unread  bool // nobody reads the channel any more
-	pushed  int  // events accepted and not dropped
+	listed  int64     // bytes that ever came onto the list
+	pumping bool      // the pump is alive: it alone sends to ch
+	queue   *queue[E] // of handlers; nil: the events go to ch
+	sealed  bool      // no more events: Take is reached or End was called
+	ended   bool      // End was called
+	unread  bool      // nobody reads the channel any more
+	pushed  int       // events accepted and not dropped
 	missed  uint64
 }
 
@@ -82,6 +82,7 @@ type Mailbox[E any] struct {
 func New[E any](opt Options[E]) *Mailbox[E] {
 	m := &Mailbox[E]{opt: opt}
 	if opt.Handled {
+		m.queue = &queue[E]{}
 		m.queue.arrived.L = &m.mu
 	} else {
 		m.ch, m.done = make(chan E, opt.Buffer), make(chan struct{})

@@ -74,7 +74,7 @@ func (t *Taker[E]) Next() (ev E, open bool) {
 
 // take waits for events and takes them into the batch; false: none comes any more.
 func (t *Taker[E]) take() bool {
-	m, q := t.m, &t.m.queue
+	m, q := t.m, t.m.queue
 	m.mu.Lock()
 	for m.list.first == nil {
 		if q.closed {
@@ -131,7 +131,7 @@ func (t *Taker[E]) pay() {
 // dequeueLocked takes the first event off the list. freed is at whose cost another has waited, which
 // is free now, if there is one.
 func (m *Mailbox[E]) dequeueLocked() (ev E, freed cost, some bool) {
-	q := &m.queue
+	q := m.queue
 	ev = m.list.head().event
 	if q.free == 0 {
 		freed, some = m.freeLocked(), true
@@ -146,7 +146,7 @@ func (m *Mailbox[E]) dequeueLocked() (ev E, freed cost, some bool) {
 
 // freeLocked makes the first event that is owed for free.
 func (m *Mailbox[E]) freeLocked() cost {
-	q := &m.queue
+	q := m.queue
 	e := &q.debt.entries[q.at]
 	paid := cost{flight: e.flight, account: e.account, size: e.size}
 	e.flight, e.account, e.size = nil, nil, 0
@@ -162,6 +162,8 @@ func (m *Mailbox[E]) freeLocked() cost {
 
 // clearLocked takes all that is listed, which is to be discarded.
 func (m *Mailbox[E]) clearLocked() *block[E] {
-	m.queue.free, m.queue.owed, m.queue.debt = 0, 0, nil
+	if q := m.queue; q != nil {
+		q.free, q.owed, q.debt = 0, 0, nil
+	}
 	return m.list.takeAll()
 }
