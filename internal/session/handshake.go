@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/lahja-go/lahja/internal/fault"
@@ -13,11 +14,22 @@ import (
 
 // Bound closes conn when ctx or the time limit ends, until release is called; release reports
 // false when that has happened.
+//
+// A timer costs strangers less than a context would. The runtime keeps one that was stopped for a
+// while, which must not keep the connection with it.
 func Bound(ctx context.Context, conn io.Closer, limit time.Duration) (release func() bool) {
-	timer := time.AfterFunc(limit, func() { conn.Close() }) // a context would cost strangers more
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	held := new(atomic.Pointer[io.Closer])
+	held.Store(&conn)
+	end := func() {
+		if conn := held.Swap(nil); conn != nil {
+			(*conn).Close()
+		}
+	}
+	timer := time.AfterFunc(limit, end)
+	stop := context.AfterFunc(ctx, end)
 	return func() bool {
 		inTime, going := timer.Stop(), stop()
+		held.Store(nil)
 		return inTime && going
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"pgregory.net/rapid"
 
@@ -240,6 +242,25 @@ func TestBound(t *testing.T) {
 			t.Errorf("open after the end of ctx: %v", err)
 		}
 	})
+}
+
+// A connection that is released is let go of, although the runtime keeps the timers for a while
+// where it has many.
+func TestBoundLetsGo(t *testing.T) {
+	for range 1000 {
+		defer time.AfterFunc(time.Hour, func() {}).Stop()
+	}
+	conn := &script{Reader: bytes.NewReader(make([]byte, 1<<10))}
+	release := Bound(t.Context(), io.NopCloser(conn), time.Hour)
+	held := weak.Make(conn)
+	conn = nil
+	if !release() {
+		t.Error("released too late")
+	}
+	runtime.GC()
+	if held.Value() != nil {
+		t.Error("the connection is still held")
+	}
 }
 
 func TestVersions(t *testing.T) {
