@@ -162,6 +162,9 @@ func (n *Node) admit(
 		refuse(conn, err)
 		release()
 	}
+	if fault.CodeOf(err) != "" {
+		return nil, start, fmt.Errorf("a connection was refused: %w", err)
+	}
 	return nil, start, fault.Errorf(fault.Protocol, "a connection was refused: %w", err)
 }
 

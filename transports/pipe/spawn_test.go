@@ -91,6 +91,9 @@ func TestAsRefusesOthers(t *testing.T) {
 	if !errors.Is(err, lahja.ErrDenied) || !errors.As(err, &exit) || exit.ExitCode() != 99 {
 		t.Errorf("%v, want ErrDenied and exit status 99", err)
 	}
+	if errors.Is(err, lahja.ErrProtocol) {
+		t.Errorf("%v, where the child did not breach the protocol", err)
+	}
 	peers, err := ep.Peers(t.Context())
 	if err != nil || len(peers) != 1 {
 		t.Errorf("Peers() = %v, %v", peers, err)
