@@ -69,8 +69,12 @@ func (c *steady) run(s *stage, log *logText) {
 	if late > c.limits.Stall+slack() {
 		s.Error("the publisher was held up for too long")
 	}
-	if !strings.Contains(log.String(), `subscriber="`+stopped) {
-		s.Errorf("the log does not name it: %s", log)
+	_, warning, _ := strings.Cut(log.String(), `subscriber="`+stopped)
+	warning, _, _ = strings.Cut(warning, "\n")
+	for _, want := range []string{lahja.EventName[load](), "publishers=[pub]", "isolated_test.go:"} {
+		if !strings.Contains(warning, want) {
+			s.Errorf("the log does not say %s of it: %s", want, log)
+		}
 	}
 }
 
