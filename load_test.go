@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -126,15 +127,19 @@ func TestBothPush(t *testing.T) {
 }
 
 // heap is the live heap in MiB. What is garbage already counts as well, in the one figure what came
-// while the collection marked and in the other what came after it; the live heap is below both.
+// while the collection marked and in the other what came after it; the live heap is below both. How
+// much that is depends on the moment, so there are a few.
 func heap() float64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	marked := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(marked)
-	return float64(min(m.HeapAlloc, marked[0].Value.Uint64())) / (1 << 20)
+	least := uint64(math.MaxUint64)
+	for range 4 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		marked := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(marked)
+		least = min(least, m.HeapAlloc, marked[0].Value.Uint64())
+	}
+	return float64(least) / (1 << 20)
 }
 
 // Isolation: a subscription that does not read holds up nobody who broadcasts another type, nor
