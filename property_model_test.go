@@ -257,6 +257,15 @@ func (h *history) complete(s *sub, got []*sent) error {
 	return nil
 }
 
+// hasNoOnEnd reports whether OnEnd need not be called.
+func (s *sub) hasNoOnEnd() bool {
+	return s.plan.Way == byWaitFor || s.failed != nil && s.plan.Way.handles()
+}
+
+// toldWhy reports whether OnEnd has been called. That may be after a loop over Events was left, which
+// ends the subscription and waits for nobody.
+func (s *sub) toldWhy() bool { return s.hasNoOnEnd() || len(s.reasons) > 0 }
+
 // checkEnd checks why s has ended.
 func (s *sub) checkEnd() error {
 	if s.failed != nil && (!errors.Is(s.failed, lahja.ErrClosed) || s.life.ending == 0) {
@@ -267,7 +276,7 @@ func (s *sub) checkEnd() error {
 	}
 	// What a handler's queue had taken when its limit was reached is discarded by a later end.
 	full := s.full() || s.plan.Limit > 0 && s.plan.Way.handles()
-	if s.plan.Way == byWaitFor || s.failed != nil && s.plan.Way.handles() {
+	if s.hasNoOnEnd() {
 		return nil
 	}
 	if len(s.reasons) != 1 {

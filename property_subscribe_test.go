@@ -145,6 +145,7 @@ func (w *world) options(s *sub) (opts []lahja.SubscribeOption) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		s.reasons = append(s.reasons, reason)
+		w.changedLocked()
 	}))
 }
 

@@ -346,7 +346,7 @@ func (w *world) finish() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range w.h.subs {
-		for !s.finished && w.ctx.Err() == nil {
+		for !(s.finished && s.toldWhy()) && w.ctx.Err() == nil {
 			changed := w.changed
 			w.mu.Unlock()
 			select {
