@@ -73,9 +73,9 @@ type Limits struct {
 	// endpoint with ErrStalled.
 	Answers int
 	// AnswerBytes is how many bytes of answers to its requests an endpoint in another process may
-	// leave unread; 256 MiB by default. In place of one more it gets an error that is ErrDenied. What
-	// an endpoint in another process answers may wait for its connection to the same amount, which
-	// is always the default.
+	// leave unread; 256 MiB by default. In place of one more it gets an error that is ErrDenied.
+	// What an endpoint in another process answers may wait for its connection to the same amount,
+	// which is always the default.
 	AnswerBytes int64
 	// Names is how many names of events and responses an endpoint in another process may use while
 	// it is attached; 16,384 by default. One more ends the endpoint; if it comes with a

@@ -83,13 +83,21 @@ func (s *stage) gatherFullGroup() {
 	}
 }
 
-func (s *stage) gatherGroupTaken() {
+// gatherInBusyPairs has who gathers, and then another, silent and busy in a group with one more
+// member.
+func (s *stage) gatherInBusyPairs(
+	show func(g *busyGroup, ep, other *lahja.Endpoint, told <-chan string),
+) {
 	a, b := s.pair()
 	others := s.others()
 	for i, ep := range []*lahja.Endpoint{a, b} {
-		other := others[i]
-		g := s.makeBusy(a, ep, other)
-		told := s.gatherSilent(a, ep)
+		g := s.makeBusy(a, ep, others[i])
+		show(g, ep, others[i], s.gatherSilent(a, ep))
+	}
+}
+
+func (s *stage) gatherGroupTaken() {
+	s.gatherInBusyPairs(func(g *busyGroup, ep, other *lahja.Endpoint, told <-chan string) {
 		close(g.free[other.Name()])
 		if line := take(s, told); line != ep.Name()+" gone" {
 			s.Errorf("of %q, %q is told", ep.Name(), line)
@@ -101,16 +109,11 @@ func (s *stage) gatherGroupTaken() {
 		takeEnd(s, told)
 		s.must(other.Close())
 		g.subs[ep.Name()].Unsubscribe()
-	}
+	})
 }
 
 func (s *stage) gatherGroupLeft() {
-	a, b := s.pair()
-	others := s.others()
-	for i, ep := range []*lahja.Endpoint{a, b} {
-		other := others[i]
-		g := s.makeBusy(a, ep, other)
-		told := s.gatherSilent(a, ep)
+	s.gatherInBusyPairs(func(g *busyGroup, ep, other *lahja.Endpoint, told <-chan string) {
 		g.subs[ep.Name()].Unsubscribe()
 		if line := take(s, told); line != ep.Name()+" gone" {
 			s.Errorf("of %q, %q is told", ep.Name(), line)
@@ -127,5 +130,5 @@ func (s *stage) gatherGroupLeft() {
 		}
 		takeEnd(s, told)
 		again.Unsubscribe()
-	}
+	})
 }

@@ -91,16 +91,16 @@ func Request[Req, Resp any](
 
 // Gather broadcasts req and yields one answer of each endpoint that gets the event now, in the
 // order in which the answers come. It ends when nobody is left who could answer. For an endpoint
-// that fails or goes it yields an error, with the endpoint's name as the event's Origin; for a group
-// of which no member has taken it, one without. When there are no recipients, or ctx or ep ends,
-// the last pair has that error and no Origin. Leaving the loop withdraws the request from those who
-// have not answered. It may be ranged over once.
+// that fails or goes it yields an error, with the endpoint's name as the event's Origin; for a
+// group of which no member has taken it, one without. When there are no recipients, or ctx or ep
+// ends, the last pair has that error and no Origin. Leaving the loop withdraws the request from
+// those who have not answered. It may be ranged over once.
 //
-// An endpoint may have the request in several ways, or get it yet as a member of a group that has no
-// room: its first answer or error counts, others are dropped, and [ErrResponderGone] is told of it
-// only when none of the ways is left. From then on no group gives it the request, nor gives it to ep
-// if ep joins later. An endpoint that has answered may be waited for until its other handlers have
-// returned; they are not cancelled.
+// An endpoint may have the request in several ways, or get it yet as a member of a group that has
+// no room: its first answer or error counts, others are dropped, and [ErrResponderGone] is told of
+// it only when none of the ways is left. From then on no group gives it the request, nor gives it
+// to ep if ep joins later. An endpoint that has answered may be waited for until its other handlers
+// have returned; they are not cancelled.
 func Gather[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts ...BroadcastOption,
 ) iter.Seq2[Event[Resp], error] {

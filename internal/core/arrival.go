@@ -229,7 +229,8 @@ func (p *peer) target(e *wire.Event, d *Delivery) {
 // retain keeps an event of an endpoint and hands it to everyone who gets it.
 func (p *peer) retain(e *wire.Event, d *Delivery, size int64) error {
 	if !utf8.ValidString(e.Key) {
-		return fmt.Errorf("the key %q, which is not valid UTF-8", e.Key) // and could not be forgotten
+		// It could not be forgotten.
+		return fmt.Errorf("the key %q, which is not valid UTF-8", e.Key)
 	}
 	k := &d.Topic.kept
 	k.mu.Lock()

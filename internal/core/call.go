@@ -48,7 +48,7 @@ type Call struct {
 	// Of a call that gathers.
 	held    map[*Endpoint]*Inbound // recipients that do not go before all is routed
 	several bool                   // an endpoint may have the request in several ways
-	own     bool                   // the bus has yet to say of the asker elsewhere what it does there
+	own     bool                   // the bus has yet to say what the asker elsewhere does there
 	told    map[string]bool        // endpoints of which an outcome was passed on; true: silence
 	silent  []string               // recipients that have not answered, and not been told of
 
@@ -64,7 +64,7 @@ type Answer struct {
 	Payload []byte
 	Err     error
 
-	returned  bool // by a handler that has returned, so that no other of its endpoint goes on either
+	returned  bool // by a handler that has returned, so that no other of its endpoint goes on
 	silent    bool // Origin has not answered and will not
 	nobody    bool // the last one: nobody is left who could answer, and Err says why
 	cancelled bool // the last one: nobody waits any more

@@ -171,7 +171,8 @@ func (n *Node) redial(p *peer, attempt uint64, pause *backoff) (Conn, session.St
 		switch {
 		case err == nil && !w.Resumed:
 			conn.Close()
-			err = fault.Errorf(fault.Protocol, "the bus answers the resume of a session with another")
+			err = fault.Errorf(fault.Protocol,
+				"the bus answers the resume of a session with another")
 		case err == nil && !p.link.CanResume(w.Received):
 			conn.Close()
 			p.link.Kill(session.ErrPosition)

@@ -249,8 +249,9 @@ func (ep *Endpoint) Shutdown(ctx context.Context) error {
 	err := ep.drain(ctx, ended)
 	ep.closeBy(ctx)
 	if state, _ = ep.look(); err == nil && state.Lost > before {
-		err = fault.Errorf(fault.SessionLost, "endpoint %q: %d events that it broadcast have perhaps "+
-			"not arrived, for its session with the bus was lost", ep.name, state.Lost-before)
+		err = fault.Errorf(fault.SessionLost, "endpoint %q: %d events that it broadcast have "+
+			"perhaps not arrived, for its session with the bus was lost",
+			ep.name, state.Lost-before)
 	}
 	return err
 }

@@ -15,9 +15,9 @@ const logTime = 100 * time.Millisecond
 const maxLines = 64
 
 // journal is what a Node has to say in the program's log. The slog handler there is a function of
-// the user, which may take as long as it likes: so it is called by a goroutine that lives only while
-// there is something to be said, and that nothing of the bus waits for. Close does for a moment, so
-// that a program that exits then has said all.
+// the user, which may take as long as it likes: so it is called by a goroutine that lives only
+// while there is something to be said, and that nothing of the bus waits for. Close does for a
+// moment, so that a program that exits then has said all.
 type journal struct {
 	mu      sync.Mutex    // guards what follows
 	lines   []entry       // that wait

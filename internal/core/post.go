@@ -97,8 +97,8 @@ func (m *member) accepts(d *Delivery) bool {
 		!d.Call.excludes(m.entry.Party.Name))
 }
 
-// eligible is accepts but for what has come of a request meanwhile. A request that is for one member
-// of a group is for one that may answer it.
+// eligible is accepts but for what has come of a request meanwhile. A request that is for one
+// member of a group is for one that may answer it.
 func (m *member) eligible(d *Delivery) bool {
 	if d.Call != nil && m.entry.Mute && m.post.group != "" {
 		return false

@@ -283,8 +283,8 @@ func (o *Outlet) wait(ctx context.Context, size int64) error {
 	}()
 	err := o.Account.Acquire(ctx, size)
 	if err != nil && err == ctx.Err() {
-		err = fmt.Errorf("lahja: endpoint %q waited to broadcast %s: subscriptions to it lag behind "+
-			"(Bus.Stats says whose): %w", o.Endpoint.name, o.Topic.Name, err)
+		err = fmt.Errorf("lahja: endpoint %q waited to broadcast %s: subscriptions to it lag "+
+			"behind (Bus.Stats says whose): %w", o.Endpoint.name, o.Topic.Name, err)
 	}
 	return err
 }

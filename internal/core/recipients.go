@@ -276,11 +276,11 @@ func (c *Call) gone(party any, reason error) {
 }
 
 // tellSilentLocked passes on of whom no answer comes any more. An endpoint may have the request in
-// several ways, or get it yet as a member of a group: the first answer counts, and it is silent when
-// all of them are over. From then on a group gives it the request no more.
+// several ways, or get it yet as a member of a group: the first answer counts, and it is silent
+// when all of them are over. From then on a group gives it the request no more.
 //
-// An asker elsewhere knows of its own subscriptions, and the bus of its groups. So the bus says once
-// what the asker did there: with NoSubscribers that it has nothing and gets nothing.
+// An asker elsewhere knows of its own subscriptions, and the bus of its groups. So the bus says
+// once what the asker did there: with NoSubscribers that it has nothing and gets nothing.
 func (c *Call) tellSilentLocked() {
 	if c.routing {
 		return

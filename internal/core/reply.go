@@ -80,7 +80,8 @@ func (p *peer) sendAnswer(remote uint64, a Answer, final bool) {
 		}
 	}
 	frame := func(dst []byte) []byte { return wire.AppendReply(dst, &r) }
-	// Of those that are not final as many come as there are endpoints: that is not for who asks to say.
+	// Of those that are not final as many come as there are endpoints: that is not for who asks to
+	// say.
 	if !p.link.Reply(len(r.Payload)+len(r.Message), final, frame) {
 		r.Origin, r.Code, r.Message = p.crammed(a.Origin)
 		r.Name, r.Payload = "", nil

@@ -34,7 +34,8 @@ func (n *Node) Serve(
 	p.servedUnder(ctx)
 	err = p.link.Carry(conn, start)
 	if p.hasLeft() && p.link.Life().Err() == nil {
-		p.link.Kill(nil) // it has not heard our goodbye, and nobody can resume the session to hear it
+		// It has not heard our goodbye, and nobody can resume the session to hear it.
+		p.link.Kill(nil)
 		<-p.ended
 		return nil
 	}
@@ -51,7 +52,9 @@ func (n *Node) Serve(
 // servedUnder has the session end with ctx, and with no context that it was served under before.
 func (p *peer) servedUnder(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() {
-		p.link.Goodbye(wire.Goodbye{Code: string(fault.Closed), Message: "the bus serves it no more"})
+		p.link.Goodbye(wire.Goodbye{
+			Code: string(fault.Closed), Message: "the bus serves it no more",
+		})
 		after := time.AfterFunc(goodbyeTime, func() { p.link.Kill(ctx.Err()) })
 		<-p.link.Down()
 		after.Stop()
@@ -85,8 +88,8 @@ func (p *peer) Ended(err error, lost int) {
 		p.node.warn("lahja: an endpoint's session was lost; events for it may be lost too",
 			"endpoint", p.party.Name, "events", lost, "error", err)
 		if !p.told.Load() {
-			p.node.failed(fault.Errorf(fault.Closed, "to endpoint %q %d events were not delivered: %w",
-				p.party.Name, lost, err))
+			p.node.failed(fault.Errorf(fault.Closed,
+				"to endpoint %q %d events were not delivered: %w", p.party.Name, lost, err))
 		}
 	}
 	p.leave()
@@ -316,8 +319,8 @@ func (n *Node) tryJoin(hello *wire.Hello, caller Caller, allowed *grants) (*peer
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if limit := n.config().Endpoints; len(n.peers) >= limit && n.table.Find(hello.Name) == nil {
-		return nil, fault.Errorf(fault.Denied, "the bus has %d endpoints, which is as many as it may",
-			limit)
+		return nil, fault.Errorf(fault.Denied,
+			"the bus has %d endpoints, which is as many as it may", limit)
 	}
 	party, err := n.joinLocked(hello.Name, nil)
 	if err != nil {

@@ -172,8 +172,8 @@ func (t *Topic) tellHeld(names []string) {
 	}
 }
 
-// maxHeld and maxAlone are how many names and numbers are told at once, so that they fit every frame.
-// The names are for people; more groups of one event than that are not watched.
+// maxHeld and maxAlone are how many names and numbers are told at once, so that they fit every
+// frame. The names are for people; more groups of one event than that are not watched.
 const (
 	maxHeld  = 16
 	maxAlone = 256
@@ -257,8 +257,8 @@ func (p *peer) heldBy(body []byte) error {
 	return nil
 }
 
-// alone reports whether publishers have nobody else to turn to. Only the bus knows of a group's other
-// members, and has told those elsewhere which have none.
+// alone reports whether publishers have nobody else to turn to. Only the bus knows of a group's
+// other members, and has told those elsewhere which have none.
 func (s *Sub) alone(told []uint64) bool {
 	if s.Spec.Group == "" {
 		return true
@@ -296,7 +296,8 @@ func (s *Sub) watchStall(now time.Time, publishers []string, alone bool) {
 	if limit > 0 && stood >= limit {
 		s.end(fault.Errorf(fault.Stalled,
 			"the subscription of %q to %s, made at %s, took nothing for %v while %s waited for it",
-			s.Endpoint.name, s.Spec.Event, s.source(), stood, strings.Join(publishers, ", ")), false)
+			s.Endpoint.name, s.Spec.Event, s.source(), stood,
+			strings.Join(publishers, ", ")), false)
 	}
 }
 
@@ -323,7 +324,8 @@ func (t *Topic) watchSilence(p *peer, now time.Time, publishers []string) {
 	cut := limit > 0 && silent >= limit
 	if warn || cut {
 		t.node.warn("lahja: an endpoint says nothing and holds publishers up",
-			"subscriber", p.party.Name, "event", t.Name, "publishers", publishers, "for", silent, "ended", cut)
+			"subscriber", p.party.Name, "event", t.Name, "publishers", publishers,
+			"for", silent, "ended", cut)
 	}
 	if cut {
 		p.link.Kill(fmt.Errorf("%w: nothing was heard for %v", session.ErrOverflow, silent))

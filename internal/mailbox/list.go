@@ -57,7 +57,8 @@ func (p *blocks[E]) put(b *block[E]) {
 	}
 }
 
-// add appends an empty entry; new blocks come from p. grown reports that there was need of a large one.
+// add appends an empty entry; new blocks come from p. grown reports that there was need of a large
+// one.
 func (l *list[E]) add(p *blocks[E]) (e *entry[E], grown bool) {
 	b := l.last
 	switch {

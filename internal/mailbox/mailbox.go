@@ -2,10 +2,10 @@
 // subscriber.
 //
 // Who reads a channel gets an event straight into it while there is room and nothing is listed;
-// otherwise it is listed, and a goroutine that lives only while something is listed, the pump, swaps
-// the list whole and sends it on. Handlers need neither channel nor pump: they take from the list
-// themselves, which saves a change of goroutine and two copies of each event. To publishers both are
-// the same: so many events count as taken as the channel has, or would have, room for.
+// otherwise it is listed, and a goroutine that lives only while something is listed, the pump,
+// swaps the list whole and sends it on. Handlers need neither channel nor pump: they take from the
+// list themselves, which saves a change of goroutine and two copies of each event. To publishers
+// both are the same: so many events count as taken as the channel has, or would have, room for.
 package mailbox
 
 import (
@@ -30,7 +30,7 @@ const (
 // Options are fixed when a Mailbox is made.
 type Options[E any] struct {
 	Handled    bool  // handlers take the events by a Taker; otherwise they come by the channel C
-	Buffer     int   // capacity of the channel, or of what counts as taken before a handler takes it
+	Buffer     int   // capacity of the channel, or how many count as taken before a handler does
 	Take       int   // complete after so many events; 0: no such end
 	Limit      int64 // most bytes listed
 	DropOldest bool  // when there is no room, drop the oldest event instead of listing
@@ -49,7 +49,8 @@ type Events[E any] struct {
 	blocks blocks[E]
 }
 
-// Owner is whose a Mailbox is. Go is called under the Mailbox's lock, and must only start a goroutine.
+// Owner is whose a Mailbox is. Go is called under the Mailbox's lock, and must only start a
+// goroutine.
 type Owner interface {
 	Complete()       // Take is reached; called once, by whoever pushed the last event
 	Finished()       // the channel is about to close; called once

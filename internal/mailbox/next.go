@@ -9,8 +9,8 @@ import (
 // queue is what handlers need to take events off the list one by one. It is guarded by its
 // Mailbox's lock.
 //
-// Of what is listed the first events are free, as many as a channel would hold: they count as taken.
-// Those behind them are owed for, and become free in turn.
+// Of what is listed the first events are free, as many as a channel would hold: they count as
+// taken. Those behind them are owed for, and become free in turn.
 type queue[E any] struct {
 	arrived sync.Cond // an event can be taken, or closed is set
 	idle    int       // handlers that wait for that
@@ -60,8 +60,8 @@ type cost struct {
 // keeps from other handlers what it has taken.
 func (m *Mailbox[E]) Taker(most int) *Taker[E] { return &Taker[E]{m: m, most: most} }
 
-// Next waits for the next event and takes it; false: there is none any more. The handler calls it in
-// a loop, and drops what it gets once the mailbox has ended.
+// Next waits for the next event and takes it; false: there is none any more. The handler calls it
+// in a loop, and drops what it gets once the mailbox has ended.
 func (t *Taker[E]) Next() (ev E, open bool) {
 	if t.next == len(t.batch) && !t.take() {
 		return ev, false
@@ -128,8 +128,8 @@ func (t *Taker[E]) pay() {
 	t.freed = t.freed[:0]
 }
 
-// dequeueLocked takes the first event off the list. freed is at whose cost another has waited, which
-// is free now, if there is one.
+// dequeueLocked takes the first event off the list. freed is at whose cost another has waited,
+// which is free now, if there is one.
 func (m *Mailbox[E]) dequeueLocked() (ev E, freed cost, some bool) {
 	q := m.queue
 	ev = m.list.head().event
@@ -162,8 +162,6 @@ func (m *Mailbox[E]) freeLocked() cost {
 
 // clearLocked takes all that is listed, which is to be discarded.
 func (m *Mailbox[E]) clearLocked() *block[E] {
-	if q := m.queue; q != nil {
-		q.free, q.owed, q.debt = 0, 0, nil
-	}
+	m.queue.free, m.queue.owed, m.queue.debt = 0, 0, nil
 	return m.list.takeAll()
 }

@@ -48,7 +48,8 @@ func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
 	for events.sent < events.used {
 		e := &events.entries[events.sent]
 		switch {
-		case m.opt.Take == 0 && m.opt.Events.Stale(&e.event): // with Take nothing would come in its place
+		case m.opt.Take == 0 && m.opt.Events.Stale(&e.event):
+			// With Take nothing would come in its place.
 			m.opt.Events.Lost(&e.event)
 		case m.trySend(&e.event): // which costs less than the select
 		case m.yieldAndTry(&e.event):
@@ -66,8 +67,8 @@ func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
 	return true
 }
 
-// yieldAndTry lets the subscriber make room before the pump goes to sleep for it: a reader that keeps
-// up does so at once, and need not wake it then.
+// yieldAndTry lets the subscriber make room before the pump goes to sleep for it: a reader that
+// keeps up does so at once, and need not wake it then.
 func (m *Mailbox[E]) yieldAndTry(ev *E) bool {
 	runtime.Gosched()
 	return m.trySend(ev)

@@ -208,7 +208,8 @@ func (o *outbox) confirm(position uint64) bool {
 	if position > o.position {
 		return false
 	}
-	o.confirmed = max(o.confirmed, position) // what is written again confirms less than was confirmed since
+	// What is written again confirms less than was confirmed since.
+	o.confirmed = max(o.confirmed, position)
 	for len(o.kept) > 0 && o.kept[0].end() <= o.confirmed {
 		c := pop(&o.kept)
 		o.keptSize -= int64(len(c.buf))

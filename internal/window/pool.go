@@ -413,8 +413,8 @@ func (a *Account) wakeLocked() {
 	}
 }
 
-// circle is some of a pool's accounts, which are looked at in turn. Each knows its place, so that it
-// comes and goes in no time however many there are.
+// circle is some of a pool's accounts, which are looked at in turn. Each knows its place, so that
+// it comes and goes in no time however many there are.
 type circle struct {
 	list []*Account
 	turn int // the place in list of the one that is looked at next
@@ -457,8 +457,8 @@ func (ns notices) send() {
 
 // serveLocked gives what is free to those that wait for it, and asks publishers elsewhere that
 // hold more than their share to give it back when that is not enough. When nothing is free it looks
-// at a few of those that wait, in turn, and not at all of them: they may be many, and it is called for
-// each event.
+// at a few of those that wait, in turn, and not at all of them: they may be many, and it is called
+// for each event.
 func (p *Pool) serveLocked() (out notices) {
 	if p.waiting.Load() == 0 {
 		return nil

@@ -126,7 +126,7 @@ type Forget struct {
 type Held struct {
 	Number     uint64   `cbor:"1,keyasint"` // of the event's name, as the sender has numbered it
 	Publishers []string `cbor:"2,keyasint,omitempty"`
-	Alone      []uint64 `cbor:"3,keyasint,omitempty"` // subscriptions whose groups have no other member
+	Alone      []uint64 `cbor:"3,keyasint,omitempty"` // subscriptions alone in their groups
 }
 
 // Goodbye is the last numbered frame in its direction, with the reason.

@@ -126,6 +126,7 @@ type listener struct {
 	place *Transport
 }
 
+// Accept implements [lahja.Listener].
 func (l *listener) Accept() (lahja.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {

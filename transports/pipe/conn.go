@@ -44,4 +44,5 @@ func (c *conn) Close() (err error) {
 	return err
 }
 
+// Identity implements [lahja.Conn].
 func (c *conn) Identity() lahja.Identity { return c.identity }

@@ -33,6 +33,7 @@ var (
 	errReset = fmt.Errorf("pipe: the connection was reset: %w", syscall.ECONNRESET)
 )
 
+// Dial implements [lahja.Transport].
 func (p *loopback) Dial(ctx context.Context) (lahja.Conn, error) {
 	if err := errors.Join(ctx.Err(), supported()); err != nil {
 		return nil, fmt.Errorf("pipe: dial the loopback: %w", err)
@@ -110,6 +111,7 @@ func (c *loopbackConn) why(err error) error {
 	return err
 }
 
+// Listen implements [lahja.Transport].
 func (p *loopback) Listen(ctx context.Context) (lahja.Listener, error) {
 	if err := errors.Join(ctx.Err(), supported()); err != nil {
 		return nil, fmt.Errorf("pipe: listen at the loopback: %w", err)
@@ -145,6 +147,7 @@ func (l *listener) offer(c *loopbackConn) bool {
 	return true
 }
 
+// Accept implements [lahja.Listener].
 func (l *listener) Accept() (lahja.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,6 +162,7 @@ func (l *listener) Accept() (lahja.Conn, error) {
 	return c, nil
 }
 
+// Addr implements [lahja.Listener].
 func (l *listener) Addr() string { return "pipe loopback" }
 
 // Close hangs up on those who were not accepted: nobody else would.

@@ -30,6 +30,7 @@ func Parent() lahja.Transport {
 
 type parent struct{}
 
+// Dial implements [lahja.Transport].
 func (parent) Dial(ctx context.Context) (lahja.Conn, error) {
 	if err := errors.Join(ctx.Err(), supported()); err != nil {
 		return nil, fmt.Errorf("pipe: dial the parent: %w", err)
@@ -41,6 +42,7 @@ func (parent) Dial(ctx context.Context) (lahja.Conn, error) {
 	return c, nil
 }
 
+// Listen implements [lahja.Transport].
 func (parent) Listen(context.Context) (lahja.Listener, error) {
 	return nil, errors.New("pipe: nobody can listen at pipe.Parent(), which leads from a child " +
 		"to its parent; in the parent, pipe.Spawn starts a child and serves it")

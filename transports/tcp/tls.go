@@ -13,11 +13,11 @@ import (
 // TLS encrypts the connections and says who is at their other end. config is copied; nil means
 // tls.Config{}, which suffices to dial a bus whose certificate the system trusts.
 //
-// To listen, config needs a certificate. With ClientAuth set to tls.RequireAndVerifyClientCert, only
-// clients with a certificate signed by ClientCAs can connect; with any other value everyone who
-// reaches the address can. The certificate that the other end has proved to own is in its Identity,
-// if crypto/tls has verified it, or if VerifyPeerCertificate or VerifyConnection of config (or of
-// the config that GetConfigForClient has chosen) has accepted it.
+// To listen, config needs a certificate. With ClientAuth set to tls.RequireAndVerifyClientCert,
+// only clients with a certificate signed by ClientCAs can connect; with any other value everyone
+// who reaches the address can. The certificate that the other end has proved to own is in its
+// Identity, if crypto/tls has verified it, or if VerifyPeerCertificate or VerifyConnection of
+// config (or of the config that GetConfigForClient has chosen) has accepted it.
 //
 // To dial, ServerName is the host of the address unless config has one; Certificates is what this
 // end shows to a bus that asks for one. MinVersion is TLS 1.3 unless config says otherwise.

@@ -18,9 +18,9 @@ func peer(*net.UnixConn) (uid, pid int, err error) {
 }
 
 // chmod gives a file its mode. There is no way here to hold on to the file that was made, so that
-// it may be another one, where others can rename what is in the directory; but none outside of that,
-// for no link leads out. Nor does it make anything public: other users are allowed only where the
-// kernel tells who they are.
+// it may be another one, where others can rename what is in the directory; but none outside of
+// that, for no link leads out. Nor does it make anything public: other users are allowed only where
+// the kernel tells who they are.
 func chmod(place string, _ fs.FileInfo, mode fs.FileMode) error {
 	dir, err := os.OpenRoot(filepath.Dir(place))
 	if err != nil {

@@ -9,8 +9,8 @@
 // named by [AllowUsers]. The socket file has mode 0600, and a directory that has to be made for
 // it 0700; with AllowUsers they have 0666 and 0711, because then other users must get as far as the
 // kernel's answer. Linux gives that answer, and makes the file with its mode. Elsewhere the mode
-// alone is the guard, which the file gets once it exists, so that others should not be able to write
-// to its directory, as to one that Listen makes; and AllowUsers is refused.
+// alone is the guard, which the file gets once it exists, so that others should not be able to
+// write to its directory, as to one that Listen makes; and AllowUsers is refused.
 //
 // # Who may listen
 //
