@@ -255,6 +255,12 @@ func (d *Delivery) For(s *Sub) bool {
 	return false
 }
 
+// Plain reports whether the event is nothing to s but an event of a peer: nobody else would get it
+// in its place, waits for an answer, or has to be told of a gap.
+func (d *Delivery) Plain(s *Sub) bool {
+	return d.Call == nil && d.Flight != nil && !s.Spec.posted() && !s.HasGap()
+}
+
 func (d *Delivery) allows(s *Sub) bool {
 	return (!d.fromBus || !s.Spec.posted()) && (s.Spec.From == nil || s.acceptsFrom(d.Origin)) &&
 		(d.only == nil || d.only == s.Endpoint) &&

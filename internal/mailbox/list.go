@@ -17,6 +17,7 @@ type block[E any] struct {
 	entries    []entry[E]
 	used, sent int
 	next       *block[E]
+	payloads   []byte // of the entries that are not decoded yet
 }
 
 // The first block of a list is small, so that a short list costs little; the others are large.
@@ -27,10 +28,26 @@ const (
 
 // entry is an event that waits, and at whose cost.
 type entry[E any] struct {
-	event   E
-	flight  *window.Flight  // nil: the account is charged
-	account *window.Account // of the publisher
-	size    int64           // bytes
+	event    E
+	flight   *window.Flight  // nil: the account is charged
+	account  *window.Account // of the publisher
+	size     int64           // bytes
+	from, to uint32          // its place in the block's payloads; equal: the event is decoded
+}
+
+// keep copies the payload of e, which is not decoded yet.
+func (b *block[E]) keep(e *entry[E], payload []byte) {
+	e.from = uint32(len(b.payloads))
+	b.payloads = append(b.payloads, payload...)
+	e.to = uint32(len(b.payloads))
+}
+
+// payload is what of e is not decoded yet.
+func (b *block[E]) payload(e *entry[E]) []byte { return b.payloads[e.from:e.to] }
+
+// clear readies b, whose events are all sent and cleared, for others.
+func (b *block[E]) clear() {
+	b.used, b.sent, b.next, b.payloads = 0, 0, nil, b.payloads[:0]
 }
 
 // blocks has memory for events that wait, for all mailboxes of a type to take and give back.
@@ -49,7 +66,7 @@ func (p *blocks[E]) get(size int) *block[E] {
 
 // put takes a block back whose events are all sent and cleared.
 func (p *blocks[E]) put(b *block[E]) {
-	b.used, b.sent, b.next = 0, 0, nil
+	b.clear()
 	if len(b.entries) == smallBlock {
 		p.small.Put(b)
 	} else {
@@ -92,7 +109,7 @@ func (l *list[E]) drop(p *blocks[E]) {
 		p.put(b)
 		return
 	}
-	b.used, b.sent, b.next = 0, 0, nil
+	b.clear()
 	l.spare = b
 }
 

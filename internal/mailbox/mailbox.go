@@ -6,6 +6,9 @@
 // swaps the list whole and sends it on. Handlers need neither channel nor pump: they take from the
 // list themselves, which saves a change of goroutine and two copies of each event. To publishers
 // both are the same: so many events count as taken as the channel has, or would have, room for.
+//
+// An event can be listed as it came, encoded. Then the pump or the handler decodes it, and not who
+// delivers, whose connection has other events to read.
 package mailbox
 
 import (
@@ -20,11 +23,12 @@ import (
 type Result uint8
 
 const (
-	Taken     Result = iota // it is in the channel
-	Listed                  // it waits on the list
-	NeedsSize               // it would have to be listed: push it again with its size
-	Refused                 // the mailbox takes no more events
-	Overflow                // the list is at its limit: the subscription has to be ended
+	Taken      Result = iota // it is in the channel
+	Listed                   // it waits on the list
+	NeedsSize                // it would have to be listed: push it again with its size
+	NeedsValue               // it may find room in the channel: push it decoded
+	Refused                  // the mailbox takes no more events
+	Overflow                 // the list is at its limit: the subscription has to be ended
 )
 
 // Options are fixed when a Mailbox is made.
@@ -45,6 +49,10 @@ type Events[E any] struct {
 	Stale  func(*E) bool    // a listed event is not wanted any more
 	Lost   func(*E)         // an accepted event was dropped or discarded
 	Alone  func(*E) bool    // no handler is to keep it while it is busy with another; under locks
+
+	// Decode completes an event of which payload is the encoding. False: it cannot, and has told
+	// the Owner, who ends the mailbox.
+	Decode func(o Owner, ev *E, payload []byte) bool
 
 	blocks blocks[E]
 }
@@ -137,14 +145,38 @@ func (m *Mailbox[E]) Push(ev *E, flight *window.Flight, charge *window.Charge) R
 		}
 		return m.accepted(Taken)
 	}
-	return m.wait(ev, flight, charge)
+	return m.wait(ev, nil, flight, charge)
 }
 
-// wait lists an event for which there is no room, and unlocks.
-func (m *Mailbox[E]) wait(ev *E, flight *window.Flight, charge *window.Charge) Result {
-	size := charge.Size
+// PushEncoded is Push for an event that lacks its value, of which payload is the encoding. Decode
+// completes it when it is taken.
+func (m *Mailbox[E]) PushEncoded(ev *E, payload []byte, flight *window.Flight) Result {
+	m.mu.Lock()
+	switch {
+	case m.sealed:
+		m.mu.Unlock()
+		return Refused
+	case m.opt.DropOldest || !m.opt.Handled && !m.pumping:
+		m.mu.Unlock()
+		return NeedsValue
+	case m.opt.Handled && m.queue.room(m.opt.Buffer):
+		m.queue.free++
+		e := m.enqueue(ev)
+		m.list.last.keep(e, payload)
+		return m.accepted(Taken)
+	}
+	return m.wait(ev, payload, flight, nil)
+}
+
+// wait lists an event for which there is no room, and unlocks. It is decoded if payload is nil.
+func (m *Mailbox[E]) wait(
+	ev *E, payload []byte, flight *window.Flight, charge *window.Charge,
+) Result {
+	var size int64
 	if flight != nil {
 		size = flight.Size
+	} else {
+		size = charge.Size
 	}
 	if size == 0 {
 		m.mu.Unlock()
@@ -161,6 +193,9 @@ func (m *Mailbox[E]) wait(ev *E, flight *window.Flight, charge *window.Charge) R
 	} else {
 		charge.Take()
 		e.account = charge.Account
+	}
+	if payload != nil {
+		m.list.last.keep(e, payload)
 	}
 	m.listed += size
 	switch {
@@ -242,7 +277,8 @@ func (m *Mailbox[E]) placeLocked(ev *E) bool {
 // oldestLocked takes out the oldest event that counts as taken.
 func (m *Mailbox[E]) oldestLocked() (ev E, some bool) {
 	if m.opt.Handled {
-		ev, _, _ = m.dequeueLocked() // nothing is owed for: what does not fit is dropped
+		ev = m.list.head().event
+		m.dequeueLocked() // nothing is owed for: what does not fit is dropped
 		return ev, true
 	}
 	select {

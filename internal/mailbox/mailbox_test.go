@@ -1,7 +1,9 @@
 package mailbox
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +16,7 @@ import (
 // event is what the mailboxes of these tests carry.
 type event struct {
 	n      int
+	value  int // n, once it is decoded
 	missed uint64
 }
 
@@ -42,7 +45,9 @@ type watched struct {
 
 	mu                          sync.Mutex
 	stale                       map[int]bool
+	damaged                     map[int]bool // cannot be decoded
 	lost                        []int
+	flights                     int // that were made
 	complete, finished, closing int
 	running                     int // goroutines
 	tasks                       sync.WaitGroup
@@ -50,13 +55,15 @@ type watched struct {
 
 func watch(opt Options[event], closing bool) *watched {
 	w := &watched{
-		stale: map[int]bool{}, account: window.NewPool(1<<20, 0).Open(), tells: closing,
+		stale: map[int]bool{}, damaged: map[int]bool{},
+		account: window.NewPool(1<<20, 0).Open(), tells: closing,
 	}
 	opt.Events = &Events[event]{
 		Missed: func(e *event) *uint64 { return &e.missed },
 		Stale:  func(e *event) bool { return w.stale[e.n] },
 		Lost:   func(e *event) { w.note(func() { w.lost = append(w.lost, e.n) }) },
 		Alone:  func(e *event) bool { return e.n%7 == 0 },
+		Decode: w.decode,
 	}
 	opt.Owner = w
 	w.Mailbox = New(opt)
@@ -76,6 +83,18 @@ func (w *watched) Closing() func() {
 
 func (w *watched) Go(f func())    { w.start(f) }
 func (w *watched) Defer(f func()) { w.start(f) }
+
+// decode does what an Events.Decode has to.
+func (w *watched) decode(o Owner, e *event, payload []byte) bool {
+	if o != Owner(w) || e.value != 0 || string(payload) != strconv.Itoa(e.n) {
+		panic(fmt.Sprintf("%+v is decoded from %q", *e, payload))
+	}
+	e.value = e.n
+	if w.damaged[e.n] {
+		w.End()
+	}
+	return !w.damaged[e.n]
+}
 
 func (w *watched) note(f func()) {
 	w.mu.Lock()
@@ -108,9 +127,18 @@ func (w *watched) leave() {
 	w.tasks.Wait()
 }
 
-// push pushes as the package's user does: with a size only when it is asked for.
+// push pushes as the package's user does: with a size, or a value, only when it is asked for.
 func (w *watched) push(n int, size int64) Result {
-	e := event{n: n}
+	e := event{n: n, value: n}
+	if encoded(n) {
+		f := w.flight(size)
+		defer f.Drop()
+		result := w.PushEncoded(&event{n: n}, strconv.AppendInt(nil, int64(n), 10), f)
+		if result != NeedsValue {
+			return result
+		}
+		return w.Push(&e, f, &window.Charge{})
+	}
 	charge := window.Charge{Account: w.account}
 	result := w.Push(&e, nil, &charge)
 	if result != NeedsSize {
@@ -120,12 +148,19 @@ func (w *watched) push(n int, size int64) Result {
 		charge.Size = size
 		return w.Push(&e, nil, &charge)
 	}
-	f := window.NewFlight(&w.settled, size, 0, false)
+	f := w.flight(size)
 	defer f.Drop()
 	return w.Push(&e, f, &charge)
 }
 
+func (w *watched) flight(size int64) *window.Flight {
+	w.note(func() { w.flights++ })
+	return window.NewFlight(&w.settled, size, 0, false)
+}
+
 func charged(n int) bool { return n%2 != 0 }
+
+func encoded(n int) bool { return n%4 == 2 }
 
 // modelled is an event of the model.
 type modelled struct {
@@ -182,7 +217,7 @@ func TestPropertyModel(t *testing.T) {
 }
 
 func (m *model) push(t *rapid.T) {
-	e := modelled{event{n: m.next}, rapid.Int64Range(1, 20).Draw(t, "size")}
+	e := modelled{event{n: m.next, value: m.next}, rapid.Int64Range(1, 20).Draw(t, "size")}
 	m.next++
 	want := m.expect(&e)
 	if got := m.w.push(e.n, e.size); got != want {
@@ -194,6 +229,7 @@ func (m *model) push(t *rapid.T) {
 // expect returns what pushing e must return, and does it.
 func (m *model) expect(e *modelled) Result {
 	result := Taken
+	m.flown += count(encoded(e.n))
 	switch {
 	case m.sealed:
 		return Refused
@@ -208,10 +244,10 @@ func (m *model) expect(e *modelled) Result {
 	case len(m.ch) < m.opt.Buffer && len(m.hand) == 0 && len(m.list) == 0:
 		m.ch = append(m.ch, *e)
 	case m.listed() > 0 && m.listed()+e.size > m.opt.Limit:
-		m.flown += count(!charged(e.n))
+		m.flown += count(e.n%4 == 0)
 		return Overflow
 	default:
-		m.flown += count(!charged(e.n))
+		m.flown += count(e.n%4 == 0)
 		m.list = append(m.list, *e)
 		m.advance()
 		result = Listed
@@ -538,6 +574,39 @@ func TestAlone(t *testing.T) {
 		}
 		w.leave()
 	})
+}
+
+// What cannot be decoded, and what waits behind it, is discarded when its turn comes, and nothing
+// arrives any more.
+func TestUndecodable(t *testing.T) {
+	for _, opt := range []Options[event]{{Handled: true, Buffer: 3}, {Handled: true}, {}} {
+		for _, taking := range []int{0, 8} {
+			opt.Limit, opt.Take = 1000, taking
+			synctest.Test(t, func(t *testing.T) {
+				w := watch(opt, true)
+				w.taker = w.Taker(16)
+				w.damaged[6] = true
+				for n := range 8 {
+					w.push(n, 1)
+				}
+				var got []int
+				for e, open := w.receive(); open; e, open = w.receive() {
+					got = append(got, e.value)
+				}
+				w.leave()
+				slices.Sort(w.lost)
+				if w.finished != 1 || w.closing != 1 || w.settled.count != w.flights ||
+					w.account.Used() != 0 {
+					t.Errorf("%+v: finished %d, closing %d, settled %d of %d, %d bytes left", opt,
+						w.finished, w.closing, w.settled.count, w.flights, w.account.Used())
+				}
+				if !slices.Equal(got, []int{0, 1, 2, 3, 4, 5}) || !slices.Equal(w.lost, []int{6, 7}) {
+					t.Errorf("%+v: %v came and %v were lost, where 6 cannot be decoded", opt, got,
+						w.lost)
+				}
+			})
+		}
+	}
 }
 
 func TestAbandon(t *testing.T) {

@@ -34,10 +34,11 @@ func (q *queue[E]) owe(block *block[E]) {
 }
 
 // enqueue lists an event that is free.
-func (m *Mailbox[E]) enqueue(ev *E) {
+func (m *Mailbox[E]) enqueue(ev *E) *entry[E] {
 	e, _ := m.list.add(&m.opt.Events.blocks)
 	e.event = *ev
 	m.queue.arrived.Signal()
+	return e
 }
 
 // Taker takes the events for one handler.
@@ -47,7 +48,13 @@ type Taker[E any] struct {
 	batch []E // taken, of which those from next on are still to be handed out
 	next  int
 	freed []cost // what has become free with them
+
+	payloads []byte // of those of the batch that are not decoded yet
+	encoded  []part // which these are
 }
+
+// part is the event of a batch that is at from:to of the payloads.
+type part struct{ event, from, to int }
 
 // cost is at whose an event has waited.
 type cost struct {
@@ -63,8 +70,10 @@ func (m *Mailbox[E]) Taker(most int) *Taker[E] { return &Taker[E]{m: m, most: mo
 // Next waits for the next event and takes it; false: there is none any more. The handler calls it
 // in a loop, and drops what it gets once the mailbox has ended.
 func (t *Taker[E]) Next() (ev E, open bool) {
-	if t.next == len(t.batch) && !t.take() {
-		return ev, false
+	for t.next == len(t.batch) {
+		if !t.take() {
+			return ev, false
+		}
 	}
 	var none E
 	ev, t.batch[t.next] = t.batch[t.next], none
@@ -90,19 +99,46 @@ func (t *Taker[E]) take() bool {
 		if len(t.batch) > 0 && m.opt.Events.Alone(&m.list.head().event) {
 			break
 		}
-		ev, freed, some := m.dequeueLocked()
-		t.batch = append(t.batch, ev)
-		if some {
+		t.add(m.list.head(), m.list.first)
+		if freed, some := m.dequeueLocked(); some {
 			t.freed = append(t.freed, freed)
 		}
 	}
 	finish := m.sealed && !m.ended && m.list.first == nil
 	m.mu.Unlock()
 	t.pay()
+	t.decode()
 	if finish {
 		m.finish()
 	}
 	return true
+}
+
+// add puts an entry of block into the batch.
+func (t *Taker[E]) add(e *entry[E], b *block[E]) {
+	if payload := b.payload(e); len(payload) > 0 {
+		from := len(t.payloads)
+		t.payloads = append(t.payloads, payload...)
+		t.encoded = append(t.encoded, part{len(t.batch), from, len(t.payloads)})
+	}
+	t.batch = append(t.batch, e.event)
+}
+
+// decode completes what is in the batch. If it cannot, the mailbox ends, and the rest is discarded.
+func (t *Taker[E]) decode() {
+	events := t.m.opt.Events
+	for _, p := range t.encoded {
+		if events.Decode(t.m.opt.Owner, &t.batch[p.event], t.payloads[p.from:p.to]) {
+			continue
+		}
+		for i := p.event; i < len(t.batch); i++ {
+			events.Lost(&t.batch[i])
+		}
+		clear(t.batch[p.event:])
+		t.batch = t.batch[:p.event]
+		break
+	}
+	t.payloads, t.encoded = t.payloads[:0], t.encoded[:0]
 }
 
 // pay lets go of what has become free.
@@ -130,9 +166,8 @@ func (t *Taker[E]) pay() {
 
 // dequeueLocked takes the first event off the list. freed is at whose cost another has waited,
 // which is free now, if there is one.
-func (m *Mailbox[E]) dequeueLocked() (ev E, freed cost, some bool) {
+func (m *Mailbox[E]) dequeueLocked() (freed cost, some bool) {
 	q := m.queue
-	ev = m.list.head().event
 	if q.free == 0 {
 		freed, some = m.freeLocked(), true
 	}
@@ -141,7 +176,7 @@ func (m *Mailbox[E]) dequeueLocked() (ev E, freed cost, some bool) {
 	if q.owed > 0 && q.free < m.opt.Buffer {
 		freed, some = m.freeLocked(), true
 	}
-	return ev, freed, some
+	return freed, some
 }
 
 // freeLocked makes the first event that is owed for free.

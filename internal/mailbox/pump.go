@@ -51,6 +51,8 @@ func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
 		case m.opt.Take == 0 && m.opt.Events.Stale(&e.event):
 			// With Take nothing would come in its place.
 			m.opt.Events.Lost(&e.event)
+		case !m.decode(events, e):
+			return false
 		case m.trySend(&e.event): // which costs less than the select
 		case m.yieldAndTry(&e.event):
 		default:
@@ -65,6 +67,13 @@ func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
 		m.release(e, b)
 	}
 	return true
+}
+
+// decode completes the event of an entry; false: it cannot, and the mailbox ends.
+func (m *Mailbox[E]) decode(b *block[E], e *entry[E]) bool {
+	payload := b.payload(e)
+	e.to = e.from
+	return len(payload) == 0 || m.opt.Events.Decode(m.opt.Owner, &e.event, payload)
 }
 
 // yieldAndTry lets the subscriber make room before the pump goes to sleep for it: a reader that
