@@ -24,8 +24,8 @@ func (n *Node) Serve(
 	ctx context.Context, conn Conn, caller func() Caller, attached func(string),
 ) error {
 	defer conn.Close()
-	n.tasks.add(1, 0)
-	defer n.tasks.add(-1, 0)
+	n.tasks.enter()
+	defer n.tasks.leave()
 	p, start, err := n.admit(ctx, conn, caller)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (p *peer) Ended(err error, lost int) {
 	}
 	close(p.ended)
 	if p.party != nil {
-		p.node.tasks.add(-1, 0)
+		p.node.tasks.leave()
 	}
 }
 
@@ -341,7 +341,7 @@ func (n *Node) tryJoin(hello *wire.Hello, caller Caller, allowed *grants) (*peer
 	}
 	party.Ref = p
 	n.peers[p] = struct{}{}
-	n.tasks.add(1, 0) // until Ended
+	n.tasks.enter() // until Ended
 	return p, nil
 }
 

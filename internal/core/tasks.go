@@ -1,14 +1,18 @@
 package core
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // tasks counts the goroutines that belong to something, so that its Close can wait for them. While
 // one is inside a user's function it does not count: Close must not wait for that, but Done does.
 type tasks struct {
+	running atomic.Int64 // in this package's code
+
 	mu        sync.Mutex    // guards what follows
-	running   int           // in this package's code
 	handlers  int           // that call functions of the user
-	idle      chan struct{} // closed when running becomes 0; nil: nobody waits
+	idle      chan struct{} // closed when running has become 0; nil: nobody waits
 	done      chan struct{} // closed when handlers becomes 0; nil: not asked for
 	finishing bool          // finish was called
 	still     chan struct{} // closed when handlers becomes 0; nil: nobody waits
@@ -16,35 +20,48 @@ type tasks struct {
 
 // start runs f in a goroutine.
 func (t *tasks) start(f func()) {
-	t.add(1, 0)
+	t.enter()
 	go func() {
-		defer t.add(-1, 0)
+		defer t.leave()
 		f()
 	}()
 }
 
 // startHandler runs f, which calls functions of the user, in a goroutine.
 func (t *tasks) startHandler(f func()) {
-	t.add(1, 1)
+	t.enter()
+	t.addHandlers(1)
 	go func() {
-		defer t.add(-1, -1)
+		defer t.leave()
+		defer t.addHandlers(-1)
 		f()
 	}()
 }
 
-// leave and enter surround a call of a user's function by a handler.
-func (t *tasks) leave() { t.add(-1, 0) }
-func (t *tasks) enter() { t.add(1, 0) }
+// leave and enter surround a call of a user's function by a handler. There is one for each event,
+// so that they lock only when it may be what somebody waits for.
+func (t *tasks) leave() {
+	if t.running.Add(-1) == 0 {
+		t.wake()
+	}
+}
 
-func (t *tasks) add(running, handlers int) {
+func (t *tasks) enter() { t.running.Add(1) }
+
+// wake ends wait if no task is in this package's code.
+func (t *tasks) wake() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.running += running
-	t.handlers += handlers
-	if t.running == 0 && t.idle != nil {
+	if t.idle != nil && t.running.Load() == 0 {
 		close(t.idle)
 		t.idle = nil
 	}
+}
+
+func (t *tasks) addHandlers(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.handlers += n
 	t.finishLocked()
 }
 
@@ -65,15 +82,12 @@ func (t *tasks) finishLocked() {
 // wait waits until no task is in this package's code.
 func (t *tasks) wait() {
 	t.mu.Lock()
-	if t.running == 0 {
-		t.mu.Unlock()
-		return
-	}
 	if t.idle == nil {
 		t.idle = make(chan struct{})
 	}
 	idle := t.idle
 	t.mu.Unlock()
+	t.wake() // who leaves from now on sees idle; who has left before is not counted
 	<-idle
 }
 
