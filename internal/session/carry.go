@@ -19,6 +19,9 @@ const farewell = time.Second
 // else, and pays for each change of goroutine.
 const lone = 512
 
+// calm is after how many records with one frame each the peer is taken to send such alone.
+const calm = 16
+
 // carrier is one connection of a Link.
 type carrier struct {
 	link   *Link
@@ -29,6 +32,7 @@ type carrier struct {
 	down   chan struct{} // closed when it is about to end
 	done   chan struct{} // closed when neither its reader nor its writer is left
 
+	few   atomic.Int32 // of the last records, how many in a row had one numbered frame; at most calm
 	began time.Time
 	heard atomic.Int64   // when bytes came last, in nanoseconds since began
 	wrote atomic.Int64   // when a record was written last
@@ -309,7 +313,8 @@ func (c *carrier) write() {
 		if k == nil {
 			select {
 			case <-l.wake:
-				if written > lone { // who is ready to queue more does so first: one write for all
+				if written > lone || c.few.Load() < calm {
+					// Who is ready to queue more does so first: one write for all.
 					runtime.Gosched()
 				}
 				written = 0

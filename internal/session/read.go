@@ -130,7 +130,18 @@ func (c *carrier) read() error {
 		}
 		if h.First != l.received {
 			l.acks.received(l.received, size)
+			c.gauge(l.received - h.First)
 		}
+	}
+}
+
+// gauge notes whether the peer sends much at once, for then much is about to be sent back.
+func (c *carrier) gauge(frames uint64) {
+	switch few := c.few.Load(); {
+	case frames > 1 && few > 0:
+		c.few.Store(0)
+	case frames == 1 && few < calm:
+		c.few.Store(few + 1)
 	}
 }
 
