@@ -11,8 +11,8 @@ import (
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
-// Requests: who asks for more than the windows of events could explain, all at once, gets all of it,
-// and neither who asks nor who answers counts as one that does not read.
+// Requests: who asks for more than the windows of events could explain, all at once, gets all of
+// it, and neither who asks nor who answers counts as one that does not read.
 func TestLargeAnswersAtOnce(t *testing.T) {
 	limits, asked, size := lahja.Limits{Lag: 64 << 10, Frame: 64 << 10}, 100, 60_000
 	if scale() > 1 {
@@ -69,9 +69,10 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 	a.record(wire.AppendName(nil, wire.Name{Number: 1, Name: lahja.EventName[question]()}))
 	a.record(wire.AppendName(nil, wire.Name{Number: 2, Name: lahja.EventName[blob]()}))
 	before := heap()
-	for n := range uint64(asked) { // the window is one event, so each is to be taken before the next
+	for n := range uint64(asked) { // the window is one event: each is taken before the next
 		a.record(wire.AppendEvent(nil, &wire.Event{
-			Flags: wire.FlagRequest, Name: 1, Slot: n, Call: n + 1, Wanted: 2, Payload: []byte{0xa0},
+			Flags: wire.FlagRequest, Name: 1, Slot: n, Call: n + 1, Wanted: 2,
+			Payload: []byte{0xa0},
 		}))
 		take(s, handled)
 	}
@@ -93,8 +94,8 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 			t.Fatalf("the answer is %+.200v", r)
 		}
 	}
-	t.Logf("%d answers of %d bytes have come and %d errors; %.1f MiB of heap", answers, size, denied,
-		grown)
+	t.Logf("%d answers of %d bytes have come and %d errors; %.1f MiB of heap", answers, size,
+		denied, grown)
 	if answers < limit/size || answers > 2*limit/size {
 		t.Errorf("%d answers have come, where %d bytes may wait", answers, limit)
 	}

@@ -58,7 +58,9 @@ func falsely(call uint64, by string) []byte {
 	frames := wire.AppendReply(nil, &wire.Reply{
 		Call: call, Final: true, Origin: by, Name: lahja.EventName[answer](), Payload: false42,
 	})
-	frames = wire.AppendReply(frames, &wire.Reply{Call: call, Final: true, Origin: by, Code: "x: y"})
+	frames = wire.AppendReply(frames, &wire.Reply{
+		Call: call, Final: true, Origin: by, Code: "x: y",
+	})
 	frames = wire.AppendEnd(frames, wire.End{Call: call, Origin: by, Code: "x: y"})
 	return append(frames, numbers(wire.TypeCancel, call)...)
 }
@@ -240,7 +242,8 @@ func cancelAll(x *attack) {
 	x.record(wire.AppendName(nil, wire.Name{Number: wantedAs, Name: lahja.EventName[answer]()}))
 	request := func(n uint64) []byte {
 		return x.event(wire.Event{
-			Name: heardAs, Flags: wire.FlagRequest, Call: n, Wanted: wantedAs, Slot: n, Payload: unset,
+			Name: heardAs, Flags: wire.FlagRequest, Call: n, Wanted: wantedAs, Slot: n,
+			Payload: unset,
 		})
 	}
 	for round := range lots() / together {

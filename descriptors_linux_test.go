@@ -123,9 +123,10 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			for range rounds {
 				d := inDrainedProcess(t, kind)
-				t.Logf("out of descriptors for %v after %d files: %d events came, Accept failed %d times, "+
-					"%v of CPU time; an endpoint is attached %v later", d.Out.Round(time.Millisecond),
-					d.Fills, d.Events, d.Failures, d.CPU, d.Back.Round(time.Millisecond))
+				t.Logf("out of descriptors for %v after %d files: %d events came, "+
+					"Accept failed %d times, %v of CPU time; an endpoint is attached %v later",
+					d.Out.Round(time.Millisecond), d.Fills, d.Events, d.Failures, d.CPU,
+					d.Back.Round(time.Millisecond))
 				most := 16 + 2*int64(d.Out/time.Second) // twice a second, after shorter pauses
 				if d.Failures < 2 || d.Failures > most || d.CPU > d.Out/4 || d.Back > time.Second ||
 					d.Loose != "" {

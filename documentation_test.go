@@ -114,8 +114,8 @@ func shown(files []*ast.File) map[string]bool {
 }
 
 // unshown are calls that need no example of their own: the methods of a transport, which package
-// lahja calls, what packages fmt and errors call, what is called in a child or by TestMain, and what
-// is in the example of a call that makes no sense without it.
+// lahja calls, what packages fmt and errors call, what is called in a child or by TestMain, and
+// what is in the example of a call that makes no sense without it.
 var unshown = map[string]bool{
 	"Transport_Dial": true, "Transport_Listen": true, "Transport_Redials": true,
 	"Transport_String": true, "Direction_String": true, "Ending_String": true, "Fault_String": true,

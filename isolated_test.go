@@ -71,7 +71,9 @@ func (c *steady) run(s *stage, log *logText) {
 	}
 	_, warning, _ := strings.Cut(log.String(), `subscriber="`+stopped)
 	warning, _, _ = strings.Cut(warning, "\n")
-	for _, want := range []string{lahja.EventName[load](), "publishers=[pub]", "isolated_test.go:"} {
+	for _, want := range []string{
+		lahja.EventName[load](), "publishers=[pub]", "isolated_test.go:",
+	} {
 		if !strings.Contains(warning, want) {
 			s.Errorf("the log does not say %s of it: %s", want, log)
 		}
@@ -119,10 +121,13 @@ func TestIsolatedFromAnotherType(t *testing.T) {
 				}
 			})
 		}
-		answerWith(s, n.ep, func(_ context.Context, n int) (answer, error) { return answer{n}, nil })
+		answerWith(s, n.ep, func(_ context.Context, n int) (answer, error) {
+			return answer{n}, nil
+		})
 		rounds, events := 5, 50
 		if scale() > 1 {
-			rounds, events = 15, 3000 // a tenth of a second each: less is as fast as the scheduler likes
+			// A tenth of a second each: less is as fast as the scheduler likes.
+			rounds, events = 15, 3000
 		}
 		n.measure(events) // warms up
 		n.compare(rounds, events)

@@ -96,13 +96,19 @@ func TestFramesThatCannotBeMeant(t *testing.T) {
 		return func(uint64) []byte { return event(e) }
 	}
 	for name, frames := range map[string]func(theirs uint64) []byte{
-		"an event without a name":   from(wire.Event{Name: 99, Origin: teller}),
-		"an origin without a name":  from(wire.Event{Name: tick, Origin: 99}),
-		"an event for others":       from(wire.Event{Name: tick, Origin: teller, Flags: wire.FlagExcept}),
-		"no origin":                 func(uint64) []byte { return event(wire.Event{Name: tick}) },
-		"a window of nothing":       func(uint64) []byte { return numbers(wire.TypeWindow, 99, 1, 1<<20) },
-		"a window beyond all means": func(n uint64) []byte { return numbers(wire.TypeWindow, n, 1, 1<<41) },
-		"an unknown slot":           func(uint64) []byte { return numbers(wire.TypeTaken, 99, 1) },
+		"an event without a name":  from(wire.Event{Name: 99, Origin: teller}),
+		"an origin without a name": from(wire.Event{Name: tick, Origin: 99}),
+		"an event for others": from(wire.Event{
+			Name: tick, Origin: teller, Flags: wire.FlagExcept,
+		}),
+		"no origin": func(uint64) []byte { return event(wire.Event{Name: tick}) },
+		"a window of nothing": func(uint64) []byte {
+			return numbers(wire.TypeWindow, 99, 1, 1<<20)
+		},
+		"a window beyond all means": func(n uint64) []byte {
+			return numbers(wire.TypeWindow, n, 1, 1<<41)
+		},
+		"an unknown slot": func(uint64) []byte { return numbers(wire.TypeTaken, 99, 1) },
 		"a response of one who is gone": func(uint64) []byte {
 			return wire.AppendReply(nil, &wire.Reply{Call: 7, Gone: true, Name: "x"})
 		},

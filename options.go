@@ -5,7 +5,6 @@ import (
 
 	"github.com/lahja-go/lahja/internal/core"
 	"github.com/lahja-go/lahja/internal/fault"
-	"github.com/lahja-go/lahja/internal/wire"
 )
 
 // BusOption is an option of [NewBus].
@@ -138,8 +137,7 @@ func (l Limits) applyToEndpoint(c *core.Config) {
 
 func defaults() core.Config {
 	return core.Config{
-		Lag: 32 << 20, MaxFrame: wire.MaxFrame,
-		Handshake: 3 * time.Second, Stall: 5 * time.Second,
+		Lag: 32 << 20, Handshake: 3 * time.Second, Stall: 5 * time.Second,
 		Resume: 10 * time.Second, Heartbeat: 5 * time.Second,
 	}
 }

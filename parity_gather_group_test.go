@@ -9,9 +9,11 @@ import (
 
 func TestParityGatherGroups(t *testing.T) {
 	everywhereInPairs(t, []behaviour{
-		{"Gather waits for one that is silent and may get it yet as a member", (*stage).gatherFullGroup},
+		{"Gather waits for one that is silent and may get it yet as a member",
+			(*stage).gatherFullGroup},
 		{"Gather tells of it once another member has it", (*stage).gatherGroupTaken},
-		{"Gather tells of it once it is no member, and does not ask it again", (*stage).gatherGroupLeft},
+		{"Gather tells of it once it is no member, and does not ask it again",
+			(*stage).gatherGroupLeft},
 	})
 }
 
@@ -26,7 +28,9 @@ type busyGroup struct {
 // makeBusy has each of members busy.
 func (s *stage) makeBusy(a *lahja.Endpoint, members ...*lahja.Endpoint) *busyGroup {
 	s.Helper()
-	g := &busyGroup{map[string]*lahja.Subscription{}, map[string]chan struct{}{}, make(chan struct{})}
+	g := &busyGroup{
+		map[string]*lahja.Subscription{}, map[string]chan struct{}{}, make(chan struct{}),
+	}
 	begun := make(chan struct{}, 9)
 	for _, ep := range members {
 		free := make(chan struct{})

@@ -34,7 +34,9 @@ type outcome struct {
 }
 
 // gathered returns what a Gather of ep tells, by origin.
-func gathered(s *stage, ep *lahja.Endpoint, n int, opts ...lahja.BroadcastOption) map[string]outcome {
+func gathered(
+	s *stage, ep *lahja.Endpoint, n int, opts ...lahja.BroadcastOption,
+) map[string]outcome {
 	s.Helper()
 	all := map[string]outcome{}
 	for ev, err := range lahja.Gather[question, answer](s.ctx, ep, question{n}, opts...) {
@@ -55,7 +57,9 @@ func (s *stage) gatherOneEach() {
 	a, b := s.pair()
 	want := map[string]outcome{"b": {n: 10}}
 	for i, ep := range append(s.others(), a) {
-		answerWith(s, ep, func(_ context.Context, n int) (answer, error) { return answer{n + i}, nil })
+		answerWith(s, ep, func(_ context.Context, n int) (answer, error) {
+			return answer{n + i}, nil
+		})
 		want[ep.Name()] = outcome{n: 10 + i}
 	}
 	// One has several subscriptions, of which some do not answer or not as is wanted, and a tap.
@@ -63,9 +67,8 @@ func (s *stage) gatherOneEach() {
 		_, err := lahja.Subscribe(s.ctx, b, func(context.Context, lahja.Event[question]) {})
 		s.must(err)
 		answerWith(s, b, func(_ context.Context, n int) (answer, error) { return answer{n}, nil })
-		_, err = lahja.Handle(s.ctx, b, func(context.Context, lahja.Event[question]) (other, error) {
-			return other{}, nil
-		})
+		_, err = lahja.Handle(s.ctx, b,
+			func(context.Context, lahja.Event[question]) (other, error) { return other{}, nil })
 		s.must(err)
 	}
 	_ = lahja.Stream[question](s.ctx, b, lahja.Observe())
@@ -91,7 +94,8 @@ func (s *stage) gatherSeveralWays() {
 			s.must(err)
 			sub := answerWith(s, b, func(_ context.Context, n int) (answer, error) {
 				<-mute.Done()
-				_, err := b.Peers(s.ctx) // asks the bus, which knows by then that the other is silent
+				// This asks the bus, which knows by then that the other is silent.
+				_, err := b.Peers(s.ctx)
 				return answer{n}, err
 			}, answers...)
 			if got := gathered(s, a, 5); len(got) != 1 || got["b"] != (outcome{n: 5}) {
@@ -112,10 +116,11 @@ func (s *stage) gatherFailures() {
 	})
 	_, err := lahja.Subscribe(s.ctx, both[0], func(context.Context, lahja.Event[question]) {})
 	s.must(err)
-	_, err = lahja.Handle(s.ctx, both[1], func(context.Context, lahja.Event[question]) (other, error) {
-		s.Error("a handler runs whose response nobody wants")
-		return other{}, nil
-	})
+	_, err = lahja.Handle(s.ctx, both[1],
+		func(context.Context, lahja.Event[question]) (other, error) {
+			s.Error("a handler runs whose response nobody wants")
+			return other{}, nil
+		})
 	s.must(err)
 	closing := s.connect("e")
 	_, err = lahja.Subscribe(s.ctx, closing, func(context.Context, lahja.Event[question]) {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/lahja-go/lahja/internal/core"
-	"github.com/lahja-go/lahja/internal/router"
 )
 
 // Peers are the endpoints of a bus at one moment: first the one that asked, then the others by
@@ -19,7 +18,7 @@ type Peer struct {
 	Events []string // the names of the events that it subscribes to, sorted; see EventName
 }
 
-func toPeers(view []router.Peer) Peers {
+func toPeers(view []core.Attached) Peers {
 	peers := make(Peers, len(view))
 	for i, p := range view {
 		peers[i] = Peer(p)
@@ -42,7 +41,7 @@ func (ep *Endpoint) Peers(ctx context.Context) (Peers, error) {
 // returned nil, an event that is broadcast reaches every subscription that cond saw. It fails when
 // ctx or the endpoint ends.
 func (ep *Endpoint) WaitUntil(ctx context.Context, cond func(Peers) bool) error {
-	return ep.core.WaitUntil(ctx, func(view []router.Peer) bool { return cond(toPeers(view)) })
+	return ep.core.WaitUntil(ctx, func(view []core.Attached) bool { return cond(toPeers(view)) })
 }
 
 // WatchPeers returns a channel of the attached endpoints: the present view, then the latest after

@@ -3,7 +3,7 @@ package lahja
 import (
 	"context"
 
-	"github.com/lahja-go/lahja/internal/wire"
+	"github.com/lahja-go/lahja/internal/core"
 )
 
 // Permissions says what an endpoint may do with which events, by their names (see [EventName]). A
@@ -55,12 +55,12 @@ func Authorize(
 func (f authorizer) applyToBus(c *busConfig) { c.authorize = f }
 
 // of is what the bus asks of one who has the identity id.
-func (f authorizer) of(id Identity) func(context.Context, string) (*wire.Permissions, error) {
+func (f authorizer) of(id Identity) func(context.Context, string) (*core.Permissions, error) {
 	if f == nil {
 		return nil
 	}
-	return func(ctx context.Context, name string) (*wire.Permissions, error) {
+	return func(ctx context.Context, name string) (*core.Permissions, error) {
 		p, err := f(ctx, name, id)
-		return (*wire.Permissions)(&p), err
+		return (*core.Permissions)(&p), err
 	}
 }

@@ -30,7 +30,7 @@ type poll struct {
 	members []*pollee
 	closed  []bool          // by endpoint
 	passed  bool            // the requester elsewhere is not asked by the bus any more
-	dead    map[string]bool // the groups that had no member left who might get it; see [poll.mayHave]
+	dead    map[string]bool // the groups that had nobody left who might get it; see [poll.mayHave]
 
 	mu    sync.Mutex // guards what follows
 	runs  []*run
@@ -307,7 +307,8 @@ func (v *poll) check(still bool) error {
 		silent := len(runs) > 0 && !busy
 		due, fine := said || silent && !among[i], said || silent && !surely[i]
 		if told := len(v.told[e.name]) > 0; still && (told && !fine || due && !told) {
-			return fmt.Errorf("%q is told: %v, which is due: %v, and fine: %v", e.name, told, due, fine)
+			return fmt.Errorf("%q is told: %v, which is due: %v, and fine: %v", e.name, told, due,
+				fine)
 		}
 	}
 	least := 0
@@ -319,8 +320,8 @@ func (v *poll) check(still bool) error {
 	gaveUp := len(v.told[""])
 	wrong := gaveUp < least || gaveUp > len(v.dead)
 	if still && (over && !v.wasOver && must || !over && !may || wrong) {
-		return fmt.Errorf("it is over: %v; it must be open: %v, and may be: %v; groups have given up: %v",
-			over, must, may, v.dead)
+		return fmt.Errorf("it is over: %v; it must be open: %v, and may be: %v; groups have given "+
+			"up: %v", over, must, may, v.dead)
 	}
 	v.wasOver = over
 	v.pass(among)
@@ -422,16 +423,16 @@ func (v *poll) end() {
 	}
 }
 
-// Gather, with groups: one outcome of each endpoint that has the request, its answer if it gives one
-// to any of the ways in which it has it; silence exactly when none is left in which it may get it; a
-// group has it once; and the end when nobody is left.
+// Gather, with groups: one outcome of each endpoint that has the request, its answer if it gives
+// one to any of the ways in which it has it; silence exactly when none is left in which it may get
+// it; a group has it once; and the end when nobody is left.
 func TestPropertyGatherGroups(t *testing.T) {
 	everywhere(t, func(t *rapid.T, p *place, dir string) {
 		w, done := opened(t, p, dir, script{Slots: someSlots(t, 4)})
 		defer done()
 		v := &poll{t: t, w: w, bubble: p.bubble, begun: make(chan struct{}, 99),
-			closed: make([]bool, len(w.current)), dead: map[string]bool{}, told: map[string][]error{},
-			ended: make(chan struct{})}
+			closed: make([]bool, len(w.current)), dead: map[string]bool{},
+			told: map[string][]error{}, ended: make(chan struct{})}
 		for g := range rapid.IntRange(0, 2).Draw(t, "groups") {
 			v.groups = append(v.groups, string(rune('g'+g)))
 			for range rapid.IntRange(1, 3).Draw(t, "members") {

@@ -262,8 +262,8 @@ func (s *sub) hasNoOnEnd() bool {
 	return s.plan.Way == byWaitFor || s.failed != nil && s.plan.Way.handles()
 }
 
-// toldWhy reports whether OnEnd has been called. That may be after a loop over Events was left, which
-// ends the subscription and waits for nobody.
+// toldWhy reports whether OnEnd has been called. That may be after a loop over Events was left,
+// which ends the subscription and waits for nobody.
 func (s *sub) toldWhy() bool { return s.hasNoOnEnd() || len(s.reasons) > 0 }
 
 // checkEnd checks why s has ended.

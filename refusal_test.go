@@ -284,7 +284,8 @@ func TestResumesRace(t *testing.T) {
 			for n := range round + 1 { // none is ever confirmed
 				f := winner.until(wire.TypeEvent)
 				if got := int(f.Body[len(f.Body)-1]); got != n {
-					t.Fatalf("network: %v: round %d: %d comes, where %d was due", network, round, got, n)
+					t.Fatalf("network: %v: round %d: %d comes, where %d was due", network, round,
+						got, n)
 				}
 			}
 		}

@@ -171,8 +171,8 @@ func TestRestoringWhereLessIsAllowed(t *testing.T) {
 }
 
 // An endpoint that the bus has asked to leave has left, also when its connection breaks before the
-// bus's own goodbye has come: it does not look for a bus that is gone. One that did not hear that it
-// was asked goes on dialling.
+// bus's own goodbye has come: it does not look for a bus that is gone. One that did not hear that
+// it was asked goes on dialling.
 func TestGoodbyeIsLost(t *testing.T) {
 	leave := func(plan faulty.Plan) (before, in uint64, left bool) {
 		cross(t, lahja.Limits{}, plan, func(c *crossing) {

@@ -20,7 +20,9 @@ import (
 func inBubbles(t *testing.T, show func(*stage), opts ...lahja.BusOption) {
 	for _, v := range venues[:2] {
 		t.Run(v.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { show(newStage(t, &v, [2]bool{true, true}, opts...)) })
+			synctest.Test(t, func(t *testing.T) {
+				show(newStage(t, &v, [2]bool{true, true}, opts...))
+			})
 		})
 	}
 }
@@ -217,8 +219,8 @@ func TestIdleSubscriptionIsNotEnded(t *testing.T) {
 	}, lahja.Limits{Lag: 64 << 10})
 }
 
-// The clock does not run for a member of a group that has others to turn to. It does for one that has
-// none any more, wherever that is.
+// The clock does not run for a member of a group that has others to turn to. It does for one that
+// has none any more, wherever that is.
 func TestStalledMember(t *testing.T) {
 	limits := lahja.Limits{Lag: 1, Stall: 2 * time.Second}
 	log := captureLog(t)
@@ -236,7 +238,9 @@ func TestStalledMember(t *testing.T) {
 
 func (s *stage) stalledMember(limit time.Duration, log *logText) {
 	name := "stalled over " + s.venue.name
-	named := func() bool { return strings.Contains(log.String(), fmt.Sprintf("subscriber=%q", name)) }
+	named := func() bool {
+		return strings.Contains(log.String(), fmt.Sprintf("subscriber=%q", name))
+	}
 	ended := make(chan error, 1)
 	lahja.Stream[load](s.ctx, s.connect(name), lahja.Group("all"),
 		lahja.OnEnd(func(err error) { ended <- err }))

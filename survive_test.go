@@ -613,9 +613,11 @@ func TestShutdownTellsOfALostSession(t *testing.T) {
 				c.Fatal(err)
 			}
 			defer ep.Close()
-			from, to, out, shutdown, want := ep, c.own, faulty.Out, ep.Shutdown, lahja.ErrSessionLost
+			from, to, out := ep, c.own, faulty.Out
+			shutdown, want := ep.Shutdown, lahja.ErrSessionLost
 			if ofBus {
-				from, to, out, shutdown, want = to, from, faulty.In, c.bus.Shutdown, lahja.ErrClosed
+				from, to, out = to, from, faulty.In
+				shutdown, want = c.bus.Shutdown, lahja.ErrClosed
 			}
 			_, err = lahja.Subscribe(c.ctx, to, func(context.Context, lahja.Event[item]) {})
 			if err != nil {

@@ -83,7 +83,8 @@ func (c *crossing) swallow(way faulty.Direction, events int, limits lahja.Limits
 func TestSilenceIsNamed(t *testing.T) {
 	limits := lahja.Limits{Heartbeat: time.Second}
 	for way, want := range map[faulty.Direction]string{
-		faulty.In: "lahja: the bus has fallen silent", faulty.Out: "lahja: an endpoint has fallen silent",
+		faulty.In:  "lahja: the bus has fallen silent",
+		faulty.Out: "lahja: an endpoint has fallen silent",
 	} {
 		cross(t, limits, nil, func(c *crossing) {
 			log := logRecords(c)

@@ -13,7 +13,6 @@ import (
 	"github.com/lahja-go/lahja/internal/core"
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/mailbox"
-	"github.com/lahja-go/lahja/internal/router"
 )
 
 // Event is an event that a subscription got.
@@ -135,7 +134,7 @@ type query struct {
 	response *codec.Type
 	call     *core.Call
 	outlet   *core.Outlet
-	filter   router.Filter
+	how      core.Broadcast
 }
 
 // ask broadcasts req as a call for one answer, or for all.
@@ -153,7 +152,7 @@ func ask[Req, Resp any](
 		return q, err
 	}
 	b := merge(opts)
-	q.call, q.outlet, q.filter = ep.core.NewCall(ctx, q.response.Name(), all), o.Outlet, b.Filter
+	q.call, q.outlet, q.how = ep.core.NewCall(ctx, q.response.Name(), all), o.Outlet, b
 	if err := o.publish(ctx, req, &b, q.call); err != nil {
 		q.call.Cancel()
 		return q, err
@@ -164,7 +163,7 @@ func ask[Req, Resp any](
 // next waits for the next answer. The last error says which request has come to nothing.
 func (q *query) next(ctx context.Context) (a core.Answer, last bool, err error) {
 	if a, last, err = q.outlet.Endpoint.Next(ctx, q.call); last && err != nil {
-		err = q.outlet.Unanswered(err, &q.filter)
+		err = q.outlet.Unanswered(err, &q.how)
 	}
 	return a, last, err
 }

@@ -158,7 +158,8 @@ func (w *waiting) until(what string, so func() bool) {
 	}
 	for !so() {
 		if w.bubble || w.ctx.Err() != nil {
-			w.Fatalf("it is not so that %s: %d bytes wait, and %d without it", what, w.lagging(), w.lag)
+			w.Fatalf("it is not so that %s: %d bytes wait, and %d without it", what, w.lagging(),
+				w.lag)
 		}
 		runtime.Gosched()
 	}
@@ -183,8 +184,8 @@ func (w *waiting) check() {
 	takeEnd(w.stage, w.handled)
 }
 
-// A handler ends by the deadline of its requester alone, also while the connection brings no word of
-// the requester; without a deadline it does not end before the word comes.
+// A handler ends by the deadline of its requester alone, also while the connection brings no word
+// of the requester; without a deadline it does not end before the word comes.
 func TestDeadlineNeedsNoWord(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -21,7 +21,9 @@ const conduitBuffer = 64 << 10
 
 func init() {
 	for _, kind := range []string{"pipe", "unix", "tcp"} {
-		networks["bare "+kind] = network{host: bareHost(kind), join: bareJoin(kind, false), direct: true}
+		networks["bare "+kind] = network{
+			host: bareHost(kind), join: bareJoin(kind, false), direct: true,
+		}
 		networks["bare "+kind+" and channel"] = network{
 			host: bareHost(kind), join: bareJoin(kind, true), direct: true,
 		}
@@ -39,7 +41,8 @@ type conduit struct {
 
 func newConduit(r io.Reader, w io.Writer, c io.Closer) *conduit {
 	return &conduit{
-		r: bufio.NewReaderSize(r, conduitBuffer), w: bufio.NewWriterSize(w, conduitBuffer), Closer: c,
+		r: bufio.NewReaderSize(r, conduitBuffer), w: bufio.NewWriterSize(w, conduitBuffer),
+		Closer: c,
 	}
 }
 

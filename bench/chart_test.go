@@ -139,7 +139,8 @@ func TestChartsOfDarkPages(t *testing.T) {
 		if !found || !strings.Contains(svg, "prefers-color-scheme:dark") {
 			t.Fatalf("%s: no style", name)
 		}
-		for _, m := range regexp.MustCompile(`(?:fill|stroke):([^;"]+)`).FindAllStringSubmatch(body, -1) {
+		colour := regexp.MustCompile(`(?:fill|stroke):([^;"]+)`)
+		for _, m := range colour.FindAllStringSubmatch(body, -1) {
 			if m[1] != "none" && !known[m[1]] {
 				t.Errorf("%s: the colour %s is the same on a dark page", name, m[1])
 			}

@@ -87,18 +87,19 @@ func TestGoal(t *testing.T) {
 	tables := map[string]*table{"c": {c, map[string][]*result{
 		"slow": {{Value: 20}}, "fast": {{Value: 10}},
 	}}}
+	slow, fast := place{"c", "slow"}, []place{{"c", "fast"}}
 	for _, g := range []struct {
 		goal
 		want bool
 	}{
-		{goal{of: place{"c", "slow"}, against: []place{{"c", "fast"}}, limit: 2}, true},
-		{goal{of: place{"c", "slow"}, against: []place{{"c", "fast"}}, limit: 1.9}, false},
-		{goal{of: place{"c", "slow"}, against: []place{{"c", "fast"}}, limit: 0.5, rate: true}, true},
-		{goal{of: place{"c", "slow"}, against: []place{{"c", "fast"}}, limit: 0.6, rate: true}, false},
-		{goal{of: place{"c", "slow"}, against: []place{{"c", "fast"}}, limit: 0.2, times: 10}, true},
-		{goal{of: place{"c", "slow"}, against: []place{{"c", "fast"}}, limit: 0.1, times: 10}, false},
-		{goal{of: place{"c", "slow"}, limit: 19, figure: true}, false},
-		{goal{of: place{"c", "slow"}, limit: 20, figure: true}, true},
+		{goal{of: slow, against: fast, limit: 2}, true},
+		{goal{of: slow, against: fast, limit: 1.9}, false},
+		{goal{of: slow, against: fast, limit: 0.5, rate: true}, true},
+		{goal{of: slow, against: fast, limit: 0.6, rate: true}, false},
+		{goal{of: slow, against: fast, limit: 0.2, times: 10}, true},
+		{goal{of: slow, against: fast, limit: 0.1, times: 10}, false},
+		{goal{of: slow, limit: 19, figure: true}, false},
+		{goal{of: slow, limit: 20, figure: true}, true},
 	} {
 		if _, ok, known := g.reached(tables); ok != g.want || !known {
 			t.Errorf("%+v: reached %v, known %v", g.goal, ok, known)

@@ -29,7 +29,8 @@ func goals() (all []goal) {
 		name := fmt.Sprintf("local/%d", n)
 		return goal{
 			what: fmt.Sprintf("in one process, 1 to %d streams: time against bare channels", n),
-			of:   place{name, "lahja Stream"}, against: []place{{name, "bare channel"}}, limit: limit,
+			of:   place{name, "lahja Stream"}, against: []place{{name, "bare channel"}},
+			limit: limit,
 		}
 	}
 	all = append(all, local(1, 1.6), local(10, 1))

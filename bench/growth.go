@@ -8,8 +8,8 @@ import (
 
 // growthCases are about lahja alone: what they compare with is itself when it has little to do.
 func growthCases(small bool) []*benchCase {
-	counts, sizes := []int{10, 100, 1000, 10_000}, []int{1, 64, 1 << 10, 16 << 10, 64 << 10, 1_000_000}
-	subs := []int{10, 100, 1000}
+	counts, subs := []int{10, 100, 1000, 10_000}, []int{10, 100, 1000}
+	sizes := []int{1, 64, 1 << 10, 16 << 10, 64 << 10, 1_000_000}
 	if small {
 		counts, sizes, subs = []int{10, 20}, []int{1, 100_000}, []int{10, 20}
 	}
@@ -19,11 +19,13 @@ func growthCases(small bool) []*benchCase {
 		"delivery", "endpoints", counts, job{Kind: "far", System: "lahja unix", Size: 64})
 	return []*benchCase{
 		near,
-		near.other("attach", "attaching an endpoint in one process, with a subscription", "endpoint"),
+		near.other("attach", "attaching an endpoint in one process, with a subscription",
+			"endpoint"),
 		near.other("bytes", "memory of an endpoint in one process, with a subscription", inBytes),
 		far,
 		far.other("attach", "attaching an endpoint of another process, unix", "endpoint"),
-		far.other("bytes", "memory of an endpoint of another process, on either side, unix", inBytes),
+		far.other("bytes", "memory of an endpoint of another process, on either side, unix",
+			inBytes),
 		growth("subscriptions", "many subscriptions of one endpoint, in one process", "delivery",
 			"subscriptions", subs, job{Kind: "subs", Size: 64}),
 		growth("others", "beside many subscriptions to other origins, for each of them", "event",
@@ -118,7 +120,8 @@ func ownCases(small bool) []*benchCase {
 				base = l.Rows[len(l.Rows)-1].Label
 			}
 			l.Rows = append(l.Rows, row{fmt.Sprintf("%d processes, throttle %v", n, throttle), base,
-				job{Kind: "own", Count: n, Events: 100, Size: 1, Throttle: throttle, Metric: "latency"}})
+				job{Kind: "own", Count: n, Events: 100, Size: 1, Throttle: throttle,
+					Metric: "latency"}})
 		}
 	}
 	return []*benchCase{c, r, l}
@@ -126,7 +129,8 @@ func ownCases(small bool) []*benchCase {
 
 // addOwn adds the benchmark beside the bare conduit with the same parameters.
 func (c *benchCase) addOwn(j job, kind string) {
-	label := fmt.Sprintf("%d processes, %s events, %s B", j.Count, grouped(j.Events), grouped(j.Size))
+	label := fmt.Sprintf("%d processes, %s events, %s B", j.Count, grouped(j.Events),
+		grouped(j.Size))
 	bare := j
 	bare.Kind, bare.System = kind, "bare unix"
 	if kind == "request" {

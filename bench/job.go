@@ -122,7 +122,8 @@ func (j *job) lasting(most int, run func(n int) (time.Duration, error)) (*result
 	after, err := j.spent()
 	ops := float64(n)
 	return &result{
-		Value: float64(took) / ops, Ops: n, Extra: map[string]float64{"cpu": float64(after-before) / ops},
+		Value: float64(took) / ops, Ops: n,
+		Extra: map[string]float64{"cpu": float64(after-before) / ops},
 	}, err
 }
 

@@ -76,7 +76,9 @@ func choose(all []*benchCase, name, label string) (chosen []*benchCase, err erro
 	}
 	for _, c := range all {
 		if names.MatchString(c.Name) {
-			c.Rows = slices.DeleteFunc(c.Rows, func(r row) bool { return !labels.MatchString(r.Label) })
+			c.Rows = slices.DeleteFunc(c.Rows, func(r row) bool {
+				return !labels.MatchString(r.Label)
+			})
 			if len(c.Rows) > 0 {
 				chosen = append(chosen, c)
 			}

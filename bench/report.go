@@ -28,7 +28,8 @@ func publish(w io.Writer, dir string, tables []*table, s settings) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(raw, '\n'), 0o644); err != nil {
+	err = os.WriteFile(filepath.Join(dir, "results.json"), append(raw, '\n'), 0o644)
+	if err != nil {
 		return err
 	}
 	return writeCharts(dir, tables)
@@ -89,12 +90,13 @@ func report(tables []*table, s settings) string {
 		runtime.NumCPU(), processor(), s.rounds, s.target)
 	b.WriteString("Of each row the median of all rounds is given, for each event, request or the " +
 		"like, and the ratio to another row of the same rounds: of rates where more is better, " +
-		"otherwise of times. CPU is the processor time of all processes together, which other load on " +
-		"the machine changes least. Only the ratios mean something elsewhere than on this " +
-		"machine.\n\n")
+		"otherwise of times. CPU is the processor time of all processes together, which other " +
+		"load on the machine changes least. Only the ratios mean something elsewhere than on " +
+		"this machine.\n\n")
 	writeGoals(&b, tables)
-	b.WriteString("\n## All rows\n\n| work | system | median | CPU | ratio of | to | ratio | spread " +
-		"| CPU ratio |\n| --- | --- | ---: | ---: | --- | --- | ---: | --- | ---: |\n")
+	b.WriteString("\n## All rows\n\n" +
+		"| work | system | median | CPU | ratio of | to | ratio | spread | CPU ratio |\n" +
+		"| --- | --- | ---: | ---: | --- | --- | ---: | --- | ---: |\n")
 	for _, t := range tables {
 		t.write(&b)
 	}
@@ -112,7 +114,8 @@ func (t *table) write(b *strings.Builder) {
 	for _, r := range t.Rows {
 		v := figuresOf(t.values(r.Label))
 		cpu := figuresOf(t.spent(r.Label))
-		fmt.Fprintf(b, "| %s | %s | %s | %s |", t.Title, r.Label, t.amount(v.median), cpu.duration())
+		fmt.Fprintf(b, "| %s | %s | %s | %s |", t.Title, r.Label, t.amount(v.median),
+			cpu.duration())
 		if r.Base == "" {
 			b.WriteString(" | | | | |\n")
 			continue

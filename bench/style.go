@@ -97,7 +97,8 @@ func dark() string {
 	b.WriteString("<style>@media (prefers-color-scheme:dark){")
 	for _, s := range shades {
 		for _, what := range []string{"fill", "stroke"} {
-			fmt.Fprintf(&b, `[style*="%s:%s"]{%s:%s!important}`, what, rgb(s.light), what, rgb(s.dark))
+			fmt.Fprintf(&b, `[style*="%s:%s"]{%s:%s!important}`, what, rgb(s.light), what,
+				rgb(s.dark))
 		}
 	}
 	b.WriteString("}</style>")

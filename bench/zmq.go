@@ -52,7 +52,8 @@ func zmqHost(kind string) func(*job) (*host, error) {
 		}
 		s := zmqSocketFor(j, "")
 		h.send = zmqSend(s)
-		h.close = func() error { s.Close(); return nil } // it complains when the others have gone first
+		// It complains when the others have gone first.
+		h.close = func() error { s.Close(); return nil }
 		var err error
 		h.place, err = zmqListen(s, kind)
 		return h, err

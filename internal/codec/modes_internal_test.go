@@ -39,7 +39,8 @@ func TestOptionsAreDocumented(t *testing.T) {
 			}
 			differ := fmt.Sprint(payload.Field(i)) != fmt.Sprint(control.Field(i))
 			if has := strings.TrimSpace(cells[1]) != ""; has != differ {
-				t.Errorf("%s.%s differs in frames: %v; the table says so: %v", kind, field, differ, has)
+				t.Errorf("%s.%s differs in frames: %v; the table says so: %v", kind, field, differ,
+					has)
 			}
 			for j, value := range cells {
 				value = strings.TrimSpace(value)
@@ -47,7 +48,8 @@ func TestOptionsAreDocumented(t *testing.T) {
 				if isNumber(value) && strings.ReplaceAll(value, ",", "") != is {
 					t.Errorf("%s.%s is %s, and not %s", kind, field, is, value)
 				}
-				set := regexp.MustCompile(`\b` + field + `(:| =)\s+cbor\.` + regexp.QuoteMeta(value) + `\b`)
+				set := regexp.MustCompile(`\b` + field + `(:| =)\s+cbor\.` +
+					regexp.QuoteMeta(value) + `\b`)
 				if isName(value) && !set.Match(source) {
 					t.Errorf("%s.%s is not %s", kind, field, value)
 				}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/session"
-	"github.com/lahja-go/lahja/internal/wire"
 )
 
 // Caller is what a transport knows of the other end of a connection.
@@ -21,7 +20,7 @@ type Caller struct {
 	Holder string // of the verified certificate
 
 	// Authorize says what an endpoint of that name may do; nil: everything.
-	Authorize func(ctx context.Context, name string) (*wire.Permissions, error)
+	Authorize func(ctx context.Context, name string) (*Permissions, error)
 }
 
 // same reports whether two connections come from the same, as far as one can know.
@@ -56,7 +55,7 @@ func refuse(conn Conn, reason error) {
 
 // verdict is what a user's function has said.
 type verdict struct {
-	permissions *wire.Permissions
+	permissions *Permissions
 	err         error
 }
 

@@ -3,12 +3,14 @@ package core
 import (
 	"cmp"
 	"time"
+
+	"github.com/lahja-go/lahja/internal/wire"
 )
 
 // Config are the limits of a Node. Of the numbers of things, 0 means the default.
 type Config struct {
 	Lag       int64         // bytes that the subscriptions to an event type may lag together
-	MaxFrame  int           // bytes of an encoded event
+	MaxFrame  int           // bytes of an encoded event; 0: wire.MaxFrame
 	Handshake time.Duration // for the whole of it
 	Stall     time.Duration // that a subscription may take nothing while a publisher waits; 0: any
 	Resume    time.Duration // that a session lives without a connection; 0: it ends with that
@@ -42,6 +44,7 @@ const (
 )
 
 func (c Config) withDefaults() *Config {
+	c.MaxFrame = cmp.Or(c.MaxFrame, wire.MaxFrame)
 	c.Handshakes = cmp.Or(c.Handshakes, 128)
 	c.Endpoints = cmp.Or(c.Endpoints, 65536)
 	c.Subscriptions = cmp.Or(c.Subscriptions, 4096)

@@ -52,11 +52,15 @@ type start struct {
 	actions action
 }
 
+// Permissions is what a user's function allows an endpoint.
+type Permissions wire.Permissions
+
 // maxGrants is how long encoded permissions may be: they have to fit into a Welcome.
 const maxGrants = 3 << 10
 
 // newGrants makes grants of what a user's function has said.
-func newGrants(p *wire.Permissions) (*grants, error) {
+func newGrants(allowed *Permissions) (*grants, error) {
+	p := (*wire.Permissions)(allowed)
 	encoded := wire.Encode(p)
 	if len(encoded) > maxGrants {
 		return nil, fault.Errorf(fault.TooLarge,

@@ -22,8 +22,8 @@ func (g gated) Handle(ctx context.Context, r slog.Record) error {
 	return g.Handler.Handle(ctx, r)
 }
 
-// While the handler does not return, so many lines wait, and of the others there is one that says how
-// many they were.
+// While the handler does not return, so many lines wait, and of the others there is one that says
+// how many they were.
 func TestJournalIsBounded(t *testing.T) {
 	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
 	defer func() {

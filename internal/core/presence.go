@@ -1,8 +1,10 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/lahja-go/lahja/internal/router"
 	"github.com/lahja-go/lahja/internal/wire"
@@ -26,7 +28,7 @@ type presence struct {
 	question uint64              // the last one that was asked
 	answered uint64              // the last one that view answers
 	staged   map[string][]string // what has arrived
-	view     []router.Peer       // what was staged when it was last complete
+	view     []Attached          // what was staged when it was last complete
 	changed  chan struct{}       // closed when view changes
 }
 
@@ -108,7 +110,7 @@ func (p *peer) pullPresence(dst []byte, count uint64) ([]byte, uint64) {
 		delete(s.dirty, name)
 		m := wire.Peer{Name: name, Gone: true}
 		if q := n.table.Find(name); q != nil {
-			m = wire.Peer{Name: name, Events: q.View().Events}
+			m = wire.Peer{Name: name, Events: q.Events()}
 		}
 		dst = wire.AppendControl(dst, wire.TypePeer, m)
 		count++
@@ -152,9 +154,9 @@ func (p *peer) viewComplete(body []byte) error {
 		s.staged = map[string][]string{}
 	case s.staged != nil:
 		s.answered = question
-		s.view = make([]router.Peer, 0, len(s.staged))
+		s.view = make([]Attached, 0, len(s.staged))
 		for name, events := range s.staged {
-			s.view = append(s.view, router.Peer{Name: name, Events: events})
+			s.view = append(s.view, Attached{name, events})
 		}
 		if s.changed != nil {
 			close(s.changed)
@@ -164,9 +166,33 @@ func (p *peer) viewComplete(body []byte) error {
 	return nil
 }
 
+// Attached is an endpoint as others see it.
+type Attached struct {
+	Name   string
+	Events []string // what it subscribes to, sorted, each once
+}
+
+// Equal reports whether a and b are the same.
+func (a Attached) Equal(b Attached) bool {
+	return a.Name == b.Name && slices.Equal(a.Events, b.Events)
+}
+
+// sortAttached sorts view by name, but self comes first.
+func sortAttached(view []Attached, self string) {
+	slices.SortFunc(view, func(a, b Attached) int {
+		switch {
+		case a.Name == self:
+			return -1
+		case b.Name == self:
+			return 1
+		}
+		return cmp.Compare(a.Name, b.Name)
+	})
+}
+
 // Peers returns every endpoint, this one first.
-func (ep *Endpoint) Peers(ctx context.Context) (peers []router.Peer, err error) {
-	err = ep.WaitUntil(ctx, func(view []router.Peer) bool {
+func (ep *Endpoint) Peers(ctx context.Context) (peers []Attached, err error) {
+	err = ep.WaitUntil(ctx, func(view []Attached) bool {
 		peers = view
 		return true
 	})
@@ -175,7 +201,7 @@ func (ep *Endpoint) Peers(ctx context.Context) (peers []router.Peer, err error) 
 
 // WaitUntil calls cond with every endpoint, this one first: now, and after each change until it
 // returns true. What cond sees is never older than the call of WaitUntil.
-func (ep *Endpoint) WaitUntil(ctx context.Context, cond func([]router.Peer) bool) error {
+func (ep *Endpoint) WaitUntil(ctx context.Context, cond func([]Attached) bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -188,7 +214,7 @@ func (ep *Endpoint) WaitUntil(ctx context.Context, cond func([]router.Peer) bool
 			return ep.watchUntil(ctx, cond, ep.node.look, nil)
 		}
 		question := up.startWatching()
-		look := func() ([]router.Peer, <-chan struct{}) { return up.look(question) }
+		look := func() ([]Attached, <-chan struct{}) { return up.look(question) }
 		err = ep.watchUntil(ctx, cond, look, up.ended)
 		up.stopWatching()
 		if err != errSessionOver {
@@ -199,8 +225,8 @@ func (ep *Endpoint) WaitUntil(ctx context.Context, cond func([]router.Peer) bool
 
 // watchUntil is WaitUntil for the time of one session, the end of which over tells.
 func (ep *Endpoint) watchUntil(
-	ctx context.Context, cond func([]router.Peer) bool,
-	look func() ([]router.Peer, <-chan struct{}), over <-chan struct{},
+	ctx context.Context, cond func([]Attached) bool,
+	look func() ([]Attached, <-chan struct{}), over <-chan struct{},
 ) error {
 	for {
 		if err := ep.Err(); err != nil {
@@ -208,7 +234,7 @@ func (ep *Endpoint) watchUntil(
 		}
 		view, changed := look()
 		if view != nil {
-			router.SortPeers(view, ep.name)
+			sortAttached(view, ep.name)
 			if cond(view) {
 				return nil
 			}
@@ -226,7 +252,7 @@ func (ep *Endpoint) watchUntil(
 }
 
 // there says who is in a view, of many the first ones.
-func there(view []router.Peer) string {
+func there(view []Attached) string {
 	const enough = 8
 	if view == nil {
 		return "the bus has not told who is there"
@@ -242,11 +268,11 @@ func there(view []router.Peer) string {
 }
 
 // look returns the bus's own view, and a channel that is closed when it changes.
-func (n *Node) look() ([]router.Peer, <-chan struct{}) {
+func (n *Node) look() ([]Attached, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	view := []router.Peer{}
-	n.table.Parties(func(p *router.Party) { view = append(view, p.View()) })
+	view := []Attached{}
+	n.table.Parties(func(p *router.Party) { view = append(view, Attached{p.Name, p.Events()}) })
 	if n.changed == nil {
 		n.changed = make(chan struct{})
 	}
@@ -255,7 +281,7 @@ func (n *Node) look() ([]router.Peer, <-chan struct{}) {
 
 // look returns the last view if it answers the question, and a channel that is closed when there
 // is another.
-func (p *peer) look(question uint64) ([]router.Peer, <-chan struct{}) {
+func (p *peer) look(question uint64) ([]Attached, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &p.presence
@@ -265,7 +291,7 @@ func (p *peer) look(question uint64) ([]router.Peer, <-chan struct{}) {
 	if s.answered < question {
 		return nil, s.changed
 	}
-	return append([]router.Peer{}, s.view...), s.changed
+	return append([]Attached{}, s.view...), s.changed
 }
 
 // startWatching asks the bus for a view that is not older than this moment. What is sent to the

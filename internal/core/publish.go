@@ -168,11 +168,11 @@ func (o *Outlet) noSubscribers(f *router.Filter) error {
 }
 
 // Unanswered says what err, with which a request has ended, does not say by itself: which request
-// that was. f is its filter.
-func (o *Outlet) Unanswered(err error, f *router.Filter) error {
+// that was. b is how it was broadcast.
+func (o *Outlet) Unanswered(err error, b *Broadcast) error {
 	switch err {
 	case error(fault.NoSubscribers):
-		return o.noSubscribers(f)
+		return o.noSubscribers(&b.Filter)
 	case error(fault.ResponderGone):
 		return fault.Errorf(fault.ResponderGone, "nobody is left who could answer %s", o.Topic.Name)
 	case context.Canceled, context.DeadlineExceeded:

@@ -3,8 +3,6 @@ package core
 import (
 	"context"
 	"slices"
-
-	"github.com/lahja-go/lahja/internal/router"
 )
 
 // State is what an endpoint knows of its link to the bus. One in the bus's process is connected
@@ -20,14 +18,14 @@ type State struct {
 // WatchPeers returns a channel of views: the present one, then the latest after changes. Whoever
 // does not read holds nobody up: a newer view takes the place of one that was not taken. convert
 // makes of a view what the channel carries. The channel closes when ctx or the endpoint ends.
-func WatchPeers[V any](ctx context.Context, ep *Endpoint, convert func([]router.Peer) V) <-chan V {
+func WatchPeers[V any](ctx context.Context, ep *Endpoint, convert func([]Attached) V) <-chan V {
 	views := make(chan V, 1)
 	ep.tasks.start(func() {
 		defer close(views)
 		// It ends with ctx or the endpoint, and both are why the channel closes.
-		var last []router.Peer
-		_ = ep.WaitUntil(ctx, func(view []router.Peer) bool {
-			if last == nil || !slices.EqualFunc(last, view, router.Peer.Equal) {
+		var last []Attached
+		_ = ep.WaitUntil(ctx, func(view []Attached) bool {
+			if last == nil || !slices.EqualFunc(last, view, Attached.Equal) {
 				last = slices.Clone(view) // convert may keep view
 				replace(views, convert(view))
 			}

@@ -2,10 +2,7 @@
 // no goroutine, no lock; its user guards it.
 package router
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // Party is an endpoint that is attached.
 type Party struct {
@@ -178,17 +175,8 @@ func (t *Table) Parties(f func(*Party)) {
 	}
 }
 
-// Peer is a party as others see it.
-type Peer struct {
-	Name   string
-	Events []string // what it subscribes to, sorted, each once
-}
-
-// Equal reports whether p and q are the same.
-func (p Peer) Equal(q Peer) bool { return p.Name == q.Name && slices.Equal(p.Events, q.Events) }
-
-// View returns p as others see it.
-func (p *Party) View() Peer {
+// Events returns what p subscribes to, sorted, each once.
+func (p *Party) Events() []string {
 	events := make([]string, 0, len(p.subs))
 	for _, s := range p.subs {
 		if !s.Observe {
@@ -196,18 +184,5 @@ func (p *Party) View() Peer {
 		}
 	}
 	slices.Sort(events)
-	return Peer{Name: p.Name, Events: slices.Compact(events)}
-}
-
-// SortPeers sorts peers by name, but self comes first.
-func SortPeers(peers []Peer, self string) {
-	slices.SortFunc(peers, func(a, b Peer) int {
-		switch {
-		case a.Name == self:
-			return -1
-		case b.Name == self:
-			return 1
-		}
-		return cmp.Compare(a.Name, b.Name)
-	})
+	return slices.Compact(events)
 }

@@ -171,7 +171,8 @@ func (m *machine) settle(t *rapid.T) {
 					t.Fatalf("Acquire failed: %v", r.err)
 				}
 			case len(still) > 0:
-				t.Fatalf("%d bytes were admitted before %d bytes that waited longer", r.size, still[0].size)
+				t.Fatalf("%d bytes were admitted before %d bytes that waited longer", r.size,
+					still[0].size)
 			default:
 				if len(p.held) == 0 {
 					exempt += r.size
@@ -448,7 +449,8 @@ func (r *remote) take() {
 }
 
 func (r *remote) idle() bool {
-	return len(r.admitted) == 0 && len(r.up) == 0 && len(r.down) == 0 && len(r.arrived) == 0 && !r.due
+	return len(r.admitted) == 0 && len(r.up) == 0 && len(r.down) == 0 &&
+		len(r.arrived) == 0 && !r.due
 }
 
 // here lets the publisher of this process acquire or release.
@@ -463,7 +465,8 @@ func (s *simulation) here(t *rapid.T) {
 	if s.local.TryAcquire(size) {
 		s.held = append(s.held, size)
 		if !idle && before+size > s.limit {
-			t.Fatalf("%d bytes are admitted on top of %d, where the limit is %d", size, before, s.limit)
+			t.Fatalf("%d bytes are admitted on top of %d, where the limit is %d", size, before,
+				s.limit)
 		}
 	}
 }
@@ -544,7 +547,8 @@ func (s *simulation) finish(t *rapid.T) {
 		s.check(t)
 	}
 	if r.window < s.limit/2 {
-		t.Fatalf("a publisher that is alone has a window of %d, where the limit is %d", r.window, s.limit)
+		t.Fatalf("a publisher that is alone has a window of %d, where the limit is %d", r.window,
+			s.limit)
 	}
 }
 
@@ -584,7 +588,8 @@ func TestPropertyFairness(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rapid.SyncTest(t, func(t *rapid.T) {
 			publishers := rapid.IntRange(2, 4).Draw(t, "publishers")
-			callers := rapid.SliceOfN(rapid.IntRange(1, 8), publishers, publishers).Draw(t, "callers")
+			few := rapid.IntRange(1, 8)
+			callers := rapid.SliceOfN(few, publishers, publishers).Draw(t, "callers")
 			pool := NewPool(1000, 0)
 			admitted := make([]atomic.Int64, publishers)
 			ctx, cancel := context.WithCancel(context.Background())
@@ -610,7 +615,8 @@ func TestPropertyFairness(t *testing.T) {
 			for i := range admitted {
 				first, n := admitted[0].Load(), admitted[i].Load()
 				if n < first/2 || first < n/2 {
-					t.Fatalf("publisher 0 was let through %d times, publisher %d %d times", first, i, n)
+					t.Fatalf("publisher 0 was let through %d times, publisher %d %d times", first,
+						i, n)
 				}
 			}
 		})
@@ -640,7 +646,10 @@ func TestPrompt(t *testing.T) {
 	for _, c := range []struct {
 		limit, used int64
 		want        bool
-	}{{100, 0, false}, {100, 49, false}, {100, 50, true}, {0, 0, true}, {4 * step, 3 * step, false}} {
+	}{
+		{100, 0, false}, {100, 49, false}, {100, 50, true}, {0, 0, true},
+		{4 * step, 3 * step, false},
+	} {
 		t.Run(fmt.Sprintf("%d of %d", c.used, c.limit), func(t *testing.T) {
 			a := NewPool(c.limit, 0).Open()
 			a.add(c.used)

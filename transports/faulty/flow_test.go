@@ -434,7 +434,8 @@ func TestString(t *testing.T) {
 	for _, want := range []string{
 		"seed 42", "connection 1: byte 1 out changed by 0xff, to 0x9a",
 		"connection 1: stall for 1µs after 0 bytes in", "connection 1: hangup after 5 bytes out",
-		"connection 2: reset by Cut, after 0 bytes out and 0 in", "Stall in", "Refuse true", "Resume",
+		"connection 2: reset by Cut, after 0 bytes out and 0 in",
+		"Stall in", "Refuse true", "Resume",
 	} {
 		if got := wire.String(); !strings.Contains(got, want) {
 			t.Errorf("it does not say %q:\n%s", want, got)

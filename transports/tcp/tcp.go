@@ -67,7 +67,8 @@ func New(address string, opts ...Option) *Transport {
 	return t
 }
 
-// Dial connects to the address. It fails when nobody listens there.
+// Dial connects to the address. It fails when nobody listens there, with an error that matches
+// [syscall.ECONNREFUSED] if the machine there says so.
 func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, t.dialError(err)
@@ -82,12 +83,27 @@ func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
 	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "tcp", t.address)
 	if err != nil {
-		return nil, fmt.Errorf("tcp: %w", err)
+		return nil, fmt.Errorf("tcp: %w", explained(err))
 	}
 	if config != nil {
 		return t.secure(c.(*net.TCPConn), config), nil
 	}
 	return newConn(c.(*net.TCPConn)), nil
+}
+
+// explained is err of a dial, and says behind the address what a refused connection means.
+func explained(err error) error {
+	op, ok := err.(*net.OpError)
+	if !ok {
+		return err
+	}
+	refused := refusal(op.Err)
+	if refused == nil {
+		return err
+	}
+	said := *op
+	said.Err = fmt.Errorf("nobody listens there: %w", refused)
+	return &said
 }
 
 // Redials implements [lahja.Redialer]: an address can be dialled again.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/lahja-go/lahja"
@@ -120,6 +121,23 @@ func TestEndedContext(t *testing.T) {
 	}
 	if _, err := tcp.New("127.0.0.1:0").Listen(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Listen: %v, want context.Canceled", err)
+	}
+}
+
+// Who dials where nobody listens is told so, with the address that was tried and the system's word.
+func TestDialWhereNobodyListens(t *testing.T) {
+	address := freeAddress(t)
+	_, err := tcp.New(address).Dial(t.Context())
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Fatalf("Dial: %v, want ECONNREFUSED", err)
+	}
+	want := "tcp: dial tcp " + address + ": nobody listens there: "
+	if !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("Dial: %q, want %q and the cause", err, want)
+	}
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Addr.String() != address {
+		t.Errorf("Dial: %v, want a *net.OpError of %s", err, address)
 	}
 }
 

@@ -149,12 +149,16 @@ func TestCertificateIsVerified(t *testing.T) {
 		{"not by the chosen config", func(s *tls.Config) {
 			chosen := s.Clone()
 			chosen.ClientAuth, s.VerifyPeerCertificate = tls.RequireAnyClientCert, pinned
-			s.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return chosen, nil }
+			s.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				return chosen, nil
+			}
 		}, false},
 		{"by the chosen config", func(s *tls.Config) {
 			chosen := s.Clone()
 			chosen.ClientAuth, chosen.VerifyPeerCertificate = tls.RequireAnyClientCert, pinned
-			s.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return chosen, nil }
+			s.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				return chosen, nil
+			}
 		}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -277,7 +281,8 @@ func TestMinVersion(t *testing.T) {
 		server *tls.Config
 		want   bool
 	}{
-		{"by default", good, false}, {"by a chosen config", chooses, false}, {"allowed", allows, true},
+		{"by default", good, false}, {"by a chosen config", chooses, false},
+		{"allowed", allows, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dial, accept := outcomes(connectTLS(t, c.server, old))

@@ -334,7 +334,9 @@ func (s *socket) keep(f func()) []byte {
 	return slices.Clone(s.kept)
 }
 
-// The deadlines are this package's own affair. tls.Conn sets some where it closes.
+// SetDeadline does nothing: the deadlines are this package's own affair, and tls.Conn sets some
+// where it closes.
+func (s *socket) SetDeadline(time.Time) error { return nil }
 
-func (s *socket) SetDeadline(time.Time) error      { return nil }
+// SetWriteDeadline does nothing, as SetDeadline.
 func (s *socket) SetWriteDeadline(time.Time) error { return nil }
