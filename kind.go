@@ -116,9 +116,6 @@ func (k *kind[T]) box(o SubscribeOption) func(*core.Sub) core.Box {
 
 // Deliver implements [core.Kind].
 func (k *kind[T]) Deliver(subs []*core.Sub, payload []byte, d *core.Delivery) {
-	if n := len(payload); len(subs) == 1 && n > 0 && n <= passedOn && k.passOn(subs[0], payload, d) {
-		return
-	}
 	ev := k.holders.Get().(*Event[T])
 	defer k.letGo(ev)
 	if err := k.codec.Decode(payload, &ev.Value); err != nil {
@@ -133,26 +130,16 @@ func (k *kind[T]) Deliver(subs []*core.Sub, payload []byte, d *core.Delivery) {
 	k.push(subs, ev, d)
 }
 
-// passedOn is how large an event may be, in bytes, that is not decoded by who reads it from a
-// connection. More would rather wait as a value than be copied twice.
-const passedOn = 2 << 10
-
-// passOn hands an event to its only subscription, which decodes it when it takes it. A flood is
-// decoded in parallel with reading the connection then. False: it has to be decoded now.
-func (k *kind[T]) passOn(s *core.Sub, payload []byte, d *core.Delivery) bool {
-	if !d.Plain(s) {
-		return false
-	}
-	if !d.For(s) {
-		return true
-	}
+// PassOn implements [core.Kind].
+func (k *kind[T]) PassOn(
+	s *core.Sub, payload []byte, d *core.Delivery, source window.Source, item window.Item,
+) (done, waits bool) {
 	ev := Event[T]{Origin: d.Origin, Key: d.Key, Missed: d.Missed}
-	result := s.Box.(*mailbox.Mailbox[Event[T]]).PushEncoded(&ev, payload, d.Flight)
-	if result == mailbox.NeedsValue {
-		return false
+	result := s.Box.(*mailbox.Mailbox[Event[T]]).PushEncoded(&ev, payload, source, item)
+	if result == mailbox.Overflow {
+		s.Overflow()
 	}
-	k.conclude(s, &ev, d, result)
-	return true
+	return result != mailbox.NeedsValue, result == mailbox.Listed
 }
 
 func (k *kind[T]) letGo(holder *Event[T]) {
@@ -213,18 +200,13 @@ func (k *kind[T]) push(subs []*core.Sub, ev *Event[T], d *core.Delivery) {
 		} else {
 			result = k.pushTo(s, ev, d, false)
 		}
-		k.conclude(s, ev, d, result)
-	}
-}
-
-// conclude deals with an event that the mailbox of s has not accepted.
-func (k *kind[T]) conclude(s *core.Sub, ev *Event[T], d *core.Delivery, result mailbox.Result) {
-	if result == mailbox.Overflow {
-		s.Overflow()
-	}
-	if result > mailbox.Listed {
-		d.Flight.Meet(window.Returned)
-		ev.back.Lost()
+		if result == mailbox.Overflow {
+			s.Overflow()
+		}
+		if result > mailbox.Listed {
+			d.Flight.Meet(window.Returned)
+			ev.back.Lost()
+		}
 	}
 }
 

@@ -26,12 +26,23 @@ type inlet struct {
 }
 
 // Settle implements [window.Settler].
-func (in *inlet) Settle(f *window.Flight) {
+func (in *inlet) Settle(f *window.Flight) { in.took(f.Item) }
+
+// Took implements [window.Source].
+func (in *inlet) Took(items []window.Item) { in.took(items...) }
+
+// took is called without a detour through an interface, for which items would have to live on the
+// heap.
+func (in *inlet) took(items ...window.Item) {
 	if in.account != nil {
-		in.account.Release(f.Size)
+		var size int64
+		for i := range items {
+			size += items[i].Size
+		}
+		in.account.Release(size)
 	}
 	if p := in.peer.Load(); p != nil {
-		p.link.Took(f)
+		p.link.Took(items...)
 	}
 }
 
@@ -139,13 +150,17 @@ func (p *peer) event(body []byte) error {
 	if err != nil {
 		return err
 	}
+	item := window.Item{Size: size, Slot: e.Slot, Prompt: e.Flags&wire.FlagPrompt != 0}
+	if p.passOn(e, d, in, item) {
+		return nil
+	}
 	owner := window.Settler(in)
 	if e.Flags&wire.FlagTarget != 0 {
 		owner = (*addressed)(in)
 		p.addressing.Lock()
 		defer p.addressing.Unlock()
 	}
-	d.Flight = window.NewFlight(owner, size, e.Slot, e.Flags&wire.FlagPrompt != 0)
+	d.Flight = window.NewFlight(owner, item)
 	err = p.deliver(e, d, size)
 	d.Flight.Drop()
 	if d.Call != nil {
@@ -153,6 +168,33 @@ func (p *peer) event(body []byte) error {
 	}
 	p.rest()
 	return err
+}
+
+// passedOn is how large an event may be, in bytes, that is passed on. More would rather wait as a
+// value than be copied twice.
+const passedOn = 512
+
+// passOn hands over, encoded, an event that only one subscription gets, and to which it is nothing
+// but an event: it is decoded by who takes it, at the same time as others are read, and needs no
+// Flight. False: it is not such an event, or better decoded at once.
+func (p *peer) passOn(e *wire.Event, d *Delivery, in *inlet, item window.Item) bool {
+	const more = wire.FlagTarget | wire.FlagRequest | wire.FlagRetain
+	s := in.topic.Route().lone
+	if s == nil || s.HasGap() || e.Flags&more != 0 || len(e.Payload) > passedOn {
+		return false
+	}
+	done, waits := true, false
+	if d.allows(s) {
+		done, waits = s.Spec.Kind.PassOn(s, e.Payload, d, in, item)
+	}
+	if !done {
+		return false
+	}
+	if !waits {
+		in.took(item)
+	}
+	p.rest()
+	return true
 }
 
 // deliver hands an event to those who are to have it. A request that cannot be made is nobody's.

@@ -152,7 +152,7 @@ const uncounted = 1
 
 // pushOwn hands an event that no publisher is held up by to one subscription of this process.
 func pushOwn(s *Sub, d *Delivery, body Body, size int64) {
-	d.Flight = window.NewFlight(noOwner{}, size, 0, false)
+	d.Flight = window.NewFlight(noOwner{}, window.Item{Size: size})
 	if d.For(s) {
 		body.Push(s, d)
 	}

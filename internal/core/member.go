@@ -57,7 +57,7 @@ func (m *member) deliver(c *parcel, missed uint64) {
 	}
 	d := c.Delivery
 	d.Missed = missed
-	d.Flight = window.NewFlight(&ticket{m, c}, c.size, 0, true)
+	d.Flight = window.NewFlight(&ticket{m, c}, window.Item{Size: c.size, Prompt: true})
 	if m.peer != nil {
 		if !m.send(c, &d) {
 			m.post.expel(m) // it is leaving

@@ -251,7 +251,9 @@ func (p *Publication) Admit(ctx context.Context, size int64) error {
 			return err
 		}
 	}
-	p.Flight = window.NewFlight(p.Charge.Account, size, 0, p.Charge.Account.Prompt())
+	p.Flight = window.NewFlight(p.Charge.Account, window.Item{
+		Size: size, Prompt: p.Charge.Account.Prompt(),
+	})
 	return nil
 }
 

@@ -123,7 +123,7 @@ func (n *Node) retainAgain(ep *Endpoint, p *peer, t *Topic, key string, payload 
 			return false
 		}
 	}
-	f := window.NewFlight(o.Account, size, 0, o.Account.Prompt())
+	f := window.NewFlight(o.Account, window.Item{Size: size, Prompt: o.Account.Prompt()})
 	defer f.Drop()
 	d := Delivery{Key: key}
 	e := wire.Event{Name: t.ID, Flags: wire.FlagRetain, Payload: payload}

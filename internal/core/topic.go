@@ -30,6 +30,7 @@ type Route struct {
 	links    []interest // the endpoints elsewhere that are
 	posts    []*post    // where events wait for room
 	retained []*post    // those of posts whose member wants what is kept
+	lone     *Sub       // the only one who gets anything; nil: there are others, or more to it
 }
 
 // Group is the subscriptions of one Go type. Almost always there is one.
@@ -66,6 +67,12 @@ type Kind interface {
 	// Deliver decodes payload once and pushes it to those of subs that d is for. The subs are of
 	// this Kind.
 	Deliver(subs []*Sub, payload []byte, d *Delivery)
+
+	// PassOn lists payload for s, which is of this Kind, to be decoded when it is taken. False: it
+	// has to be delivered. waits: source will be told of item; otherwise nobody has it any more.
+	PassOn(
+		s *Sub, payload []byte, d *Delivery, source window.Source, item window.Item,
+	) (done, waits bool)
 
 	// Gone pushes to those of subs that d is for that what was kept has ended.
 	Gone(subs []*Sub, d *Delivery)
@@ -112,6 +119,11 @@ func (t *Topic) makeRoute(subs []*router.Sub) *Route {
 	}
 	if broken := t.node.config().Break; broken != nil {
 		broken(r)
+	}
+	if len(r.Groups) == 1 && len(r.links) == 0 && len(r.posts) == 0 {
+		if subs := r.Groups[0].Subs; len(subs) == 1 && !subs[0].Spec.posted() {
+			r.lone = subs[0]
+		}
 	}
 	return r
 }
@@ -253,12 +265,6 @@ func (d *Delivery) For(s *Sub) bool {
 	}
 	d.Call.refuse(s)
 	return false
-}
-
-// Plain reports whether the event is nothing to s but an event of a peer: nobody else would get it
-// in its place, waits for an answer, or has to be told of a gap.
-func (d *Delivery) Plain(s *Sub) bool {
-	return d.Call == nil && d.Flight != nil && !s.Spec.posted() && !s.HasGap()
 }
 
 func (d *Delivery) allows(s *Sub) bool {

@@ -17,7 +17,8 @@ type block[E any] struct {
 	entries    []entry[E]
 	used, sent int
 	next       *block[E]
-	payloads   []byte // of the entries that are not decoded yet
+	letters    []letter // of the entries that are not decoded yet
+	payloads   []byte   // of letters
 }
 
 // The first block of a list is small, so that a short list costs little; the others are large.
@@ -28,26 +29,53 @@ const (
 
 // entry is an event that waits, and at whose cost.
 type entry[E any] struct {
-	event    E
-	flight   *window.Flight  // nil: the account is charged
-	account  *window.Account // of the publisher
-	size     int64           // bytes
-	from, to uint32          // its place in the block's payloads; equal: the event is decoded
+	event   E
+	flight  *window.Flight  // nil: the account is charged
+	account *window.Account // of the publisher
+	size    int64           // bytes; 0: it is paid for
+	letter  int             // of the block's letters, counted from 1; 0: the event was decoded
+}
+
+// letter is an event that is not decoded yet, and that nobody else has.
+type letter struct {
+	from, to int // its place in the payloads
+	source   window.Source
+	slot     uint64
+	prompt   bool
 }
 
 // keep copies the payload of e, which is not decoded yet.
-func (b *block[E]) keep(e *entry[E], payload []byte) {
-	e.from = uint32(len(b.payloads))
+func (b *block[E]) keep(e *entry[E], payload []byte, source window.Source, item window.Item) {
+	from := len(b.payloads)
 	b.payloads = append(b.payloads, payload...)
-	e.to = uint32(len(b.payloads))
+	b.letters = append(b.letters, letter{from, len(b.payloads), source, item.Slot, item.Prompt})
+	e.letter = len(b.letters)
 }
 
-// payload is what of e is not decoded yet.
-func (b *block[E]) payload(e *entry[E]) []byte { return b.payloads[e.from:e.to] }
+// open returns the payload of e; nil: it was decoded.
+func (b *block[E]) open(e *entry[E]) []byte {
+	if e.letter == 0 {
+		return nil
+	}
+	l := &b.letters[e.letter-1]
+	return b.payloads[l.from:l.to]
+}
+
+// free returns at whose cost e has waited, which it does no more.
+func (b *block[E]) free(e *entry[E]) cost {
+	c := cost{flight: e.flight, account: e.account, Item: window.Item{Size: e.size}}
+	if e.letter > 0 && e.size > 0 {
+		l := &b.letters[e.letter-1]
+		c.source, c.Slot, c.Prompt = l.source, l.slot, l.prompt
+	}
+	e.flight, e.account, e.size = nil, nil, 0
+	return c
+}
 
 // clear readies b, whose events are all sent and cleared, for others.
 func (b *block[E]) clear() {
-	b.used, b.sent, b.next, b.payloads = 0, 0, nil, b.payloads[:0]
+	clear(b.letters)
+	b.used, b.sent, b.next, b.letters, b.payloads = 0, 0, nil, b.letters[:0], b.payloads[:0]
 }
 
 // blocks has memory for events that wait, for all mailboxes of a type to take and give back.

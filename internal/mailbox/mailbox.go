@@ -145,12 +145,14 @@ func (m *Mailbox[E]) Push(ev *E, flight *window.Flight, charge *window.Charge) R
 		}
 		return m.accepted(Taken)
 	}
-	return m.wait(ev, nil, flight, charge)
+	return m.wait(ev, flight, charge)
 }
 
 // PushEncoded is Push for an event that lacks its value, of which payload is the encoding. Decode
-// completes it when it is taken.
-func (m *Mailbox[E]) PushEncoded(ev *E, payload []byte, flight *window.Flight) Result {
+// completes it when it is taken. If it is listed, source is told then; otherwise it is done with.
+func (m *Mailbox[E]) PushEncoded(
+	ev *E, payload []byte, source window.Source, item window.Item,
+) Result {
 	m.mu.Lock()
 	switch {
 	case m.sealed:
@@ -162,27 +164,29 @@ func (m *Mailbox[E]) PushEncoded(ev *E, payload []byte, flight *window.Flight) R
 	case m.opt.Handled && m.queue.room(m.opt.Buffer):
 		m.queue.free++
 		e := m.enqueue(ev)
-		m.list.last.keep(e, payload)
+		m.list.last.keep(e, payload, source, item)
 		return m.accepted(Taken)
+	case m.fullLocked(item.Size):
+		m.mu.Unlock()
+		return Overflow
 	}
-	return m.wait(ev, payload, flight, nil)
+	e, grown := m.list.add(&m.opt.Events.blocks)
+	e.event, e.size = *ev, item.Size
+	m.list.last.keep(e, payload, source, item)
+	return m.waits(item.Size, grown)
 }
 
-// wait lists an event for which there is no room, and unlocks. It is decoded if payload is nil.
-func (m *Mailbox[E]) wait(
-	ev *E, payload []byte, flight *window.Flight, charge *window.Charge,
-) Result {
-	var size int64
+// wait lists an event for which there is no room, and unlocks.
+func (m *Mailbox[E]) wait(ev *E, flight *window.Flight, charge *window.Charge) Result {
+	size := charge.Size
 	if flight != nil {
 		size = flight.Size
-	} else {
-		size = charge.Size
 	}
 	if size == 0 {
 		m.mu.Unlock()
 		return NeedsSize
 	}
-	if waiting := m.lagLocked(); waiting > 0 && waiting+size > m.opt.Limit {
+	if m.fullLocked(size) {
 		m.mu.Unlock()
 		return Overflow
 	}
@@ -194,9 +198,17 @@ func (m *Mailbox[E]) wait(
 		charge.Take()
 		e.account = charge.Account
 	}
-	if payload != nil {
-		m.list.last.keep(e, payload)
-	}
+	return m.waits(size, grown)
+}
+
+// fullLocked reports whether the list has no room for an event of that size.
+func (m *Mailbox[E]) fullLocked(size int64) bool {
+	waiting := m.lagLocked()
+	return waiting > 0 && waiting+size > m.opt.Limit
+}
+
+// waits accounts for an event that was listed, and unlocks.
+func (m *Mailbox[E]) waits(size int64, grown bool) Result {
 	m.listed += size
 	switch {
 	case m.opt.Handled:
@@ -278,7 +290,7 @@ func (m *Mailbox[E]) placeLocked(ev *E) bool {
 func (m *Mailbox[E]) oldestLocked() (ev E, some bool) {
 	if m.opt.Handled {
 		ev = m.list.head().event
-		m.dequeueLocked() // nothing is owed for: what does not fit is dropped
+		m.dequeueLocked(nil) // nothing is owed for: what does not fit is dropped
 		return ev, true
 	}
 	select {
@@ -311,7 +323,7 @@ func (m *Mailbox[E]) End() {
 		close(m.done)
 	}
 	m.mu.Unlock()
-	m.discardAll(discarded)
+	m.discardAll(discarded, &bill{})
 	if finish {
 		m.finish()
 	}

@@ -46,6 +46,7 @@ type watched struct {
 	mu                          sync.Mutex
 	stale                       map[int]bool
 	damaged                     map[int]bool // cannot be decoded
+	owed                        map[window.Item]bool
 	lost                        []int
 	flights                     int // that were made
 	complete, finished, closing int
@@ -55,7 +56,7 @@ type watched struct {
 
 func watch(opt Options[event], closing bool) *watched {
 	w := &watched{
-		stale: map[int]bool{}, damaged: map[int]bool{},
+		stale: map[int]bool{}, damaged: map[int]bool{}, owed: map[window.Item]bool{},
 		account: window.NewPool(1<<20, 0).Open(), tells: closing,
 	}
 	opt.Events = &Events[event]{
@@ -96,6 +97,18 @@ func (w *watched) decode(o Owner, e *event, payload []byte) bool {
 	return !w.damaged[e.n]
 }
 
+// Took implements window.Source.
+func (w *watched) Took(items []window.Item) {
+	w.note(func() {
+		for _, i := range items {
+			if !w.owed[i] {
+				panic(fmt.Sprintf("%+v is told of, which nobody waits for", i))
+			}
+			delete(w.owed, i)
+		}
+	})
+}
+
 func (w *watched) note(f func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,12 +144,18 @@ func (w *watched) leave() {
 func (w *watched) push(n int, size int64) Result {
 	e := event{n: n, value: n}
 	if encoded(n) {
-		f := w.flight(size)
-		defer f.Drop()
-		result := w.PushEncoded(&event{n: n}, strconv.AppendInt(nil, int64(n), 10), f)
+		item := window.Item{Size: size, Slot: uint64(n)}
+		w.note(func() { w.owed[item] = true })
+		result := w.PushEncoded(&event{n: n}, strconv.AppendInt(nil, int64(n), 10), w, item)
+		if result == Listed {
+			return result
+		}
+		w.note(func() { delete(w.owed, item) })
 		if result != NeedsValue {
 			return result
 		}
+		f := w.flight(size)
+		defer f.Drop()
 		return w.Push(&e, f, &window.Charge{})
 	}
 	charge := window.Charge{Account: w.account}
@@ -155,7 +174,7 @@ func (w *watched) push(n int, size int64) Result {
 
 func (w *watched) flight(size int64) *window.Flight {
 	w.note(func() { w.flights++ })
-	return window.NewFlight(&w.settled, size, 0, false)
+	return window.NewFlight(&w.settled, window.Item{Size: size})
 }
 
 func charged(n int) bool { return n%2 != 0 }
@@ -165,7 +184,8 @@ func encoded(n int) bool { return n%4 == 2 }
 // modelled is an event of the model.
 type modelled struct {
 	event
-	size int64
+	size   int64
+	flight bool // it has one
 }
 
 // model is a mailbox without goroutines: what is in the channel, or where it is handled what counts
@@ -217,7 +237,7 @@ func TestPropertyModel(t *testing.T) {
 }
 
 func (m *model) push(t *rapid.T) {
-	e := modelled{event{n: m.next, value: m.next}, rapid.Int64Range(1, 20).Draw(t, "size")}
+	e := modelled{event{n: m.next, value: m.next}, rapid.Int64Range(1, 20).Draw(t, "size"), false}
 	m.next++
 	want := m.expect(&e)
 	if got := m.w.push(e.n, e.size); got != want {
@@ -229,10 +249,13 @@ func (m *model) push(t *rapid.T) {
 // expect returns what pushing e must return, and does it.
 func (m *model) expect(e *modelled) Result {
 	result := Taken
-	m.flown += count(encoded(e.n))
-	switch {
-	case m.sealed:
+	if m.sealed {
 		return Refused
+	}
+	pumping := !m.opt.Handled && len(m.hand)+len(m.list) > 0
+	e.flight = encoded(e.n) && (m.opt.DropOldest || !m.opt.Handled && !pumping)
+	m.flown += count(e.flight)
+	switch {
 	case m.opt.DropOldest:
 		if len(m.ch) == m.opt.Buffer {
 			e.missed = m.ch[0].missed + 1
@@ -247,6 +270,7 @@ func (m *model) expect(e *modelled) Result {
 		m.flown += count(e.n%4 == 0)
 		return Overflow
 	default:
+		e.flight = e.flight || e.n%4 == 0
 		m.flown += count(e.n%4 == 0)
 		m.list = append(m.list, *e)
 		m.advance()
@@ -382,13 +406,19 @@ func (m *model) check(t *rapid.T) {
 		t.Fatalf("%d bytes lag, where %d are listed", got, want)
 	}
 	waiting := slices.Concat(m.hand, m.list)
-	flying, bytes := 0, int64(0)
+	flying, owed, bytes := 0, 0, int64(0)
 	for _, e := range waiting {
-		if charged(e.n) {
+		switch {
+		case charged(e.n):
 			bytes += e.size
-		} else {
+		case e.flight:
 			flying++
+		default:
+			owed++
 		}
+	}
+	if len(w.owed) != owed {
+		t.Fatalf("%v are owed, where %d are", w.owed, owed)
 	}
 	if got, want := w.settled.count, m.flown-flying; got != want {
 		t.Fatalf("%d flights are settled, where %d are due", got, want)
@@ -596,9 +626,10 @@ func TestUndecodable(t *testing.T) {
 				w.leave()
 				slices.Sort(w.lost)
 				if w.finished != 1 || w.closing != 1 || w.settled.count != w.flights ||
-					w.account.Used() != 0 {
-					t.Errorf("%+v: finished %d, closing %d, settled %d of %d, %d bytes left", opt,
-						w.finished, w.closing, w.settled.count, w.flights, w.account.Used())
+					w.account.Used() != 0 || len(w.owed) > 0 {
+					t.Errorf("%+v: finished %d, closing %d, settled %d of %d, %d bytes and %v left",
+						opt, w.finished, w.closing, w.settled.count, w.flights, w.account.Used(),
+						w.owed)
 				}
 				if !slices.Equal(got, []int{0, 1, 2, 3, 4, 5}) || !slices.Equal(w.lost, []int{6, 7}) {
 					t.Errorf("%+v: %v came and %v were lost, where 6 cannot be decoded", opt, got,

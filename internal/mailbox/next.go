@@ -1,10 +1,6 @@
 package mailbox
 
-import (
-	"sync"
-
-	"github.com/lahja-go/lahja/internal/window"
-)
+import "sync"
 
 // queue is what handlers need to take events off the list one by one. It is guarded by its
 // Mailbox's lock.
@@ -48,6 +44,7 @@ type Taker[E any] struct {
 	batch []E // taken, of which those from next on are still to be handed out
 	next  int
 	freed []cost // what has become free with them
+	bill  bill   // of freed
 
 	payloads []byte // of those of the batch that are not decoded yet
 	encoded  []part // which these are
@@ -55,13 +52,6 @@ type Taker[E any] struct {
 
 // part is the event of a batch that is at from:to of the payloads.
 type part struct{ event, from, to int }
-
-// cost is at whose an event has waited.
-type cost struct {
-	flight  *window.Flight
-	account *window.Account
-	size    int64
-}
 
 // Taker returns one that takes up to so many events at once: with more than one it locks less, but
 // keeps from other handlers what it has taken.
@@ -100,9 +90,7 @@ func (t *Taker[E]) take() bool {
 			break
 		}
 		t.add(m.list.head(), m.list.first)
-		if freed, some := m.dequeueLocked(); some {
-			t.freed = append(t.freed, freed)
-		}
+		t.freed = m.dequeueLocked(t.freed)
 	}
 	finish := m.sealed && !m.ended && m.list.first == nil
 	m.mu.Unlock()
@@ -116,7 +104,7 @@ func (t *Taker[E]) take() bool {
 
 // add puts an entry of block into the batch.
 func (t *Taker[E]) add(e *entry[E], b *block[E]) {
-	if payload := b.payload(e); len(payload) > 0 {
+	if payload := b.open(e); payload != nil {
 		from := len(t.payloads)
 		t.payloads = append(t.payloads, payload...)
 		t.encoded = append(t.encoded, part{len(t.batch), from, len(t.payloads)})
@@ -143,56 +131,42 @@ func (t *Taker[E]) decode() {
 
 // pay lets go of what has become free.
 func (t *Taker[E]) pay() {
-	var account *window.Account
-	var size int64
-	for i, c := range t.freed {
-		t.freed[i] = cost{}
-		if c.flight != nil {
-			c.flight.Drop()
-			continue
-		}
-		if c.account != account && account != nil {
-			account.Release(size)
-			size = 0
-		}
-		account = c.account
-		size += c.size
+	for i := range t.freed {
+		t.bill.add(&t.freed[i])
 	}
-	if account != nil {
-		account.Release(size)
-	}
+	t.bill.pay()
+	clear(t.freed)
 	t.freed = t.freed[:0]
 }
 
-// dequeueLocked takes the first event off the list. freed is at whose cost another has waited,
-// which is free now, if there is one.
-func (m *Mailbox[E]) dequeueLocked() (freed cost, some bool) {
+// dequeueLocked takes the first event off the list. If another is free now, it appends to freed at
+// whose cost that has waited.
+func (m *Mailbox[E]) dequeueLocked(freed []cost) []cost {
 	q := m.queue
 	if q.free == 0 {
-		freed, some = m.freeLocked(), true
+		freed = append(freed, m.freeLocked())
 	}
 	q.free--
 	m.list.drop(&m.opt.Events.blocks)
 	if q.owed > 0 && q.free < m.opt.Buffer {
-		freed, some = m.freeLocked(), true
+		freed = append(freed, m.freeLocked())
 	}
-	return freed, some
+	return freed
 }
 
 // freeLocked makes the first event that is owed for free.
 func (m *Mailbox[E]) freeLocked() cost {
 	q := m.queue
 	e := &q.debt.entries[q.at]
-	paid := cost{flight: e.flight, account: e.account, size: e.size}
-	e.flight, e.account, e.size = nil, nil, 0
+	freed := q.debt.free(e)
 	q.owed--
 	q.free++
 	if q.at++; q.at == q.debt.used {
 		q.debt, q.at = q.debt.next, 0
 	}
-	m.listed -= paid.size
+	m.listed -= freed.Size
 	m.sent.Add(1)
-	return paid
+	return freed
 }
 
 // clearLocked takes all that is listed, which is to be discarded.

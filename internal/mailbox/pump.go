@@ -9,6 +9,7 @@ import (
 // pump sends what is listed until nothing is, or the mailbox ends. It is the only sender while it
 // lives, and closes the channel if it is the last.
 func (m *Mailbox[E]) pump() {
+	var b bill
 	for {
 		m.mu.Lock()
 		blocks := m.list.takeAll()
@@ -16,25 +17,24 @@ func (m *Mailbox[E]) pump() {
 			m.pumping = false
 			finish := m.sealed
 			m.mu.Unlock()
-			m.discardAll(blocks)
+			m.discardAll(blocks, &b)
 			if finish {
 				m.finish()
 			}
 			return
 		}
 		m.mu.Unlock()
-		m.sendAll(blocks)
+		m.sendAll(blocks, &b)
 	}
 }
 
 // sendAll sends what is in blocks, and gives each back to the list as it becomes empty.
-func (m *Mailbox[E]) sendAll(blocks *block[E]) {
-	var b bill
+func (m *Mailbox[E]) sendAll(blocks *block[E], b *bill) {
 	for blocks != nil {
-		through := m.sendBlock(blocks, &b)
-		m.settle(&b)
+		through := m.sendBlock(blocks, b)
+		m.settle(b)
 		if !through {
-			m.discardAll(blocks)
+			m.discardAll(blocks, b)
 			return
 		}
 		next := blocks.next
@@ -64,16 +64,15 @@ func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
 			}
 		}
 		events.sent++
-		m.release(e, b)
+		m.release(events, e, b)
 	}
 	return true
 }
 
 // decode completes the event of an entry; false: it cannot, and the mailbox ends.
 func (m *Mailbox[E]) decode(b *block[E], e *entry[E]) bool {
-	payload := b.payload(e)
-	e.to = e.from
-	return len(payload) == 0 || m.opt.Events.Decode(m.opt.Owner, &e.event, payload)
+	payload := b.open(e)
+	return payload == nil || m.opt.Events.Decode(m.opt.Owner, &e.event, payload)
 }
 
 // yieldAndTry lets the subscriber make room before the pump goes to sleep for it: a reader that
@@ -83,43 +82,27 @@ func (m *Mailbox[E]) yieldAndTry(ev *E) bool {
 	return m.trySend(ev)
 }
 
-func (m *Mailbox[E]) discardAll(blocks *block[E]) {
-	var b bill
+func (m *Mailbox[E]) discardAll(blocks *block[E], b *bill) {
 	for ; blocks != nil; blocks = blocks.next {
 		for ; blocks.sent < blocks.used; blocks.sent++ {
 			e := &blocks.entries[blocks.sent]
 			ev := e.event
 			e.flight.Meet(window.Returned)
-			m.release(e, &b)
+			m.release(blocks, e, b)
 			m.opt.Events.Lost(&ev)
 		}
 	}
-	m.settle(&b)
+	m.settle(b)
 }
 
-// bill is what has left the list and is not accounted for yet: the counters are shared with
-// publishers, who would contend for them with each event.
-type bill struct {
-	events  uint64
-	listed  int64           // bytes
-	account *window.Account // that is charged
-	charged int64           // bytes of listed
-}
-
-// release clears e, so that the list does not keep alive what was sent, and puts it on the bill.
-func (m *Mailbox[E]) release(e *entry[E], b *bill) {
-	if e.account != b.account {
-		b.pay()
-		b.account = e.account
-	}
+// release clears an entry of blk, so that the list does not keep alive what was sent, and puts it
+// on the bill.
+func (m *Mailbox[E]) release(blk *block[E], e *entry[E], b *bill) {
 	b.events++
 	b.listed += e.size
-	if e.flight != nil {
-		e.flight.Drop()
-	} else {
-		b.charged += e.size
-	}
+	freed := blk.free(e)
 	*e = entry[E]{}
+	b.add(&freed)
 }
 
 // settle accounts for what is on the bill.
@@ -127,12 +110,5 @@ func (m *Mailbox[E]) settle(b *bill) {
 	m.sent.Add(b.events)
 	m.unlisted.Add(b.listed)
 	b.pay()
-	*b = bill{}
-}
-
-func (b *bill) pay() {
-	if b.charged > 0 {
-		b.account.Release(b.charged)
-		b.charged = 0
-	}
+	b.events, b.listed = 0, 0
 }

@@ -12,7 +12,7 @@ import (
 // written.
 const (
 	ackEvents = 256
-	ackBytes  = 32 << 10
+	ackBytes  = 64 << 10
 	ackDelay  = 3 * time.Millisecond
 )
 
@@ -36,17 +36,21 @@ type acks struct {
 	armed     bool        // it has not fired since the last report
 }
 
-// add records that an event was taken everywhere on this side.
-func (a *acks) add(f *window.Flight) {
+// add records that events were taken everywhere on this side.
+func (a *acks) add(items []window.Item) {
 	a.mu.Lock()
 	if a.ended {
 		a.mu.Unlock()
 		return
 	}
-	a.taken.Add(f.Slot)
-	a.bytes += f.Size
+	prompt := false
+	for i := range items {
+		a.taken.Add(items[i].Slot)
+		a.bytes += items[i].Size
+		prompt = prompt || items[i].Prompt
+	}
 	over := a.taken.Size() > a.limit
-	a.collected(f.Prompt || a.taken.Len() >= ackEvents || a.bytes >= ackBytes) // unlocks
+	a.collected(prompt || a.taken.Len() >= ackEvents || a.bytes >= ackBytes) // unlocks
 	if over {
 		a.overflow()
 	}

@@ -289,14 +289,14 @@ func (s *side) event(o *owner, id int64, prompt bool, payload []byte) {
 	if prompt {
 		e.Flags |= wire.FlagPrompt
 	}
-	f := window.NewFlight(o, id, 0, prompt)
+	f := window.NewFlight(o, window.Item{Size: id, Prompt: prompt})
 	s.link.Event(&e, f, "event")
 	f.Drop()
 }
 
 // request sends a request, as event does, with id as its number.
 func (s *side) request(o *owner, id int64) {
-	f := window.NewFlight(o, id, 0, false)
+	f := window.NewFlight(o, window.Item{Size: id})
 	s.link.Event(&wire.Event{Name: 1, Flags: wire.FlagRequest, Call: uint64(id)}, f, "event")
 	f.Drop()
 }
@@ -320,8 +320,10 @@ func (s *side) arrived(t interface{ Fatal(...any) }) (events []wire.Event) {
 func (s *side) took(size int64, events ...wire.Event) {
 	for i := range events {
 		e := &events[i]
-		f := window.NewFlight(discard{}, size, e.Slot, e.Flags&wire.FlagPrompt != 0)
-		s.link.Took(f)
+		f := window.NewFlight(discard{}, window.Item{
+			Size: size, Slot: e.Slot, Prompt: e.Flags&wire.FlagPrompt != 0,
+		})
+		s.link.Took(f.Item)
 		f.Drop()
 	}
 }

@@ -233,7 +233,7 @@ func overflows(t *testing.T, names int) {
 		sent, most := 0, int64(0)
 		for (a.link.Backlog() > 0 || sent < 2) && sent < 2*int(limit)/len(payload) {
 			most = max(most, a.link.Backlog())
-			f := window.NewFlight(o, int64(sent), 0, false)
+			f := window.NewFlight(o, window.Item{Size: int64(sent)})
 			e := wire.Event{Name: uint64(1 + sent%names), Payload: payload}
 			a.link.Event(&e, f, "event")
 			f.Drop()

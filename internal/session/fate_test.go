@@ -26,7 +26,7 @@ func TestFates(t *testing.T) {
 		linked(t, roomy, func(t *testing.T, a, b *side) {
 			o := newOwner()
 			events := exchange(t, a, b, o, false, 3)
-			f := window.NewFlight(o, 9, events[1].Slot, false)
+			f := window.NewFlight(o, window.Item{Size: 9, Slot: events[1].Slot})
 			b.link.Return(f)
 			synctest.Wait()
 			if name == "the link has broken" {

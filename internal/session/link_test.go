@@ -184,7 +184,7 @@ func TestNames(t *testing.T) {
 	linked(t, roomy, func(t *testing.T, a, b *side) {
 		topic, origin := wire.Name{Number: 4, Name: "topic"}, wire.Name{Number: 2, Name: "origin"}
 		send := func(names ...wire.Name) {
-			f := window.NewFlight(discard{}, 1, 0, false)
+			f := window.NewFlight(discard{}, window.Item{Size: 1})
 			a.link.Event(&wire.Event{Name: 4}, f, "topic", names...)
 			f.Drop()
 		}
@@ -287,7 +287,7 @@ func TestOwed(t *testing.T) {
 	linked(t, roomy, func(t *testing.T, a, b *side) {
 		for name := range uint64(3) {
 			for i := range int64(name + 1) {
-				f := window.NewFlight(discard{}, 100+i, 0, false)
+				f := window.NewFlight(discard{}, window.Item{Size: 100 + i})
 				a.link.Event(&wire.Event{Name: name}, f, "event")
 				f.Drop()
 			}

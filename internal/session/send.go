@@ -175,8 +175,8 @@ func (l *Link) Return(f *window.Flight) {
 	l.Send(func(dst []byte) []byte { return wire.AppendUvarints(dst, wire.TypeReturn, slot) })
 }
 
-// Took reports to the peer that everyone here has taken the event behind f.
-func (l *Link) Took(f *window.Flight) { l.acks.add(f) }
+// Took reports to the peer that everyone here has taken these events.
+func (l *Link) Took(items ...window.Item) { l.acks.add(items) }
 
 // Ping asks the peer for a sign of life, which Heard counts.
 func (l *Link) Ping() {

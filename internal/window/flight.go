@@ -14,6 +14,19 @@ import (
 // tables spend on it.
 const Overhead = 128
 
+// Item is an event as its publisher's side knows it.
+type Item struct {
+	Size   int64  // what it counts for in the publisher's window, in bytes
+	Slot   uint64 // the number that the publisher's side gave it; unused by local publishers
+	Prompt bool   // the publisher is short of room: report at once when it is taken
+}
+
+// Source is told of events that only one holder had, and that therefore need no Flight. Took must
+// not block, nor keep items.
+type Source interface {
+	Took(items []Item)
+}
+
 // Settler is told when nobody holds an event any more. Settle must not block; it runs in the
 // goroutine of whoever let go last.
 type Settler interface {
@@ -24,9 +37,7 @@ type Settler interface {
 // go when it has handed the event to everyone. Flights are pooled: a holder must not touch one
 // after it has let go.
 type Flight struct {
-	Size   int64  // what it counts for in the publisher's window, in bytes
-	Slot   uint64 // the number that the publisher's side gave it; unused by local publishers
-	Prompt bool   // the publisher is short of room: report at once when it is taken
+	Item
 
 	state atomic.Uint64 // the number of holders, the fate and whether it was settled before the end
 	owner Settler
@@ -76,9 +87,9 @@ func (f *Flight) Fate() Fate { return Fate(f.state.Load() & fateMask >> fateShif
 var flights = sync.Pool{New: func() any { return new(Flight) }}
 
 // NewFlight returns a Flight with one holder.
-func NewFlight(owner Settler, size int64, slot uint64, prompt bool) *Flight {
+func NewFlight(owner Settler, item Item) *Flight {
 	f := flights.Get().(*Flight)
-	f.Size, f.Slot, f.Prompt, f.owner = size, slot, prompt, owner
+	f.Item, f.owner = item, owner
 	f.state.Store(1)
 	return f
 }

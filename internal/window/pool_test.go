@@ -628,7 +628,7 @@ func TestFlight(t *testing.T) {
 	p := NewPool(10, 0)
 	a := p.Open()
 	a.add(7)
-	f := NewFlight(a, 7, 3, a.Prompt())
+	f := NewFlight(a, Item{Size: 7, Slot: 3, Prompt: a.Prompt()})
 	f.Hold()
 	f.Drop()
 	if a.Used() != 7 || f.Slot != 3 {
