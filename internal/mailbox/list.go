@@ -30,7 +30,7 @@ const (
 // entry is an event that waits, and at whose cost.
 type entry[E any] struct {
 	event   E
-	flight  *window.Flight  // nil: the account is charged
+	flight  *window.Flight  // nil: the account is charged, or the letter's source is told
 	account *window.Account // of the publisher
 	size    int64           // bytes; 0: it is paid for
 	letter  int             // of the block's letters, counted from 1; 0: the event was decoded
@@ -52,13 +52,13 @@ func (b *block[E]) keep(e *entry[E], payload []byte, source window.Source, item 
 	e.letter = len(b.letters)
 }
 
-// open returns the payload of e; nil: it was decoded.
-func (b *block[E]) open(e *entry[E]) []byte {
+// open returns the payload of e, if it is not decoded yet.
+func (b *block[E]) open(e *entry[E]) (payload []byte, encoded bool) {
 	if e.letter == 0 {
-		return nil
+		return nil, false
 	}
 	l := &b.letters[e.letter-1]
-	return b.payloads[l.from:l.to]
+	return b.payloads[l.from:l.to], true
 }
 
 // free returns at whose cost e has waited, which it does no more.

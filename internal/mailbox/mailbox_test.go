@@ -640,6 +640,24 @@ func TestUndecodable(t *testing.T) {
 	}
 }
 
+// An event without a single byte is not one that was decoded.
+func TestEmptyIsNotDecoded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(Options[event]{Handled: true, Buffer: 1, Limit: 1000}, false)
+		decoded := 0
+		w.opt.Events.Decode = func(Owner, *event, []byte) bool {
+			decoded++
+			return true
+		}
+		w.PushEncoded(&event{}, nil, w, window.Item{Size: 1})
+		w.receive()
+		w.leave()
+		if decoded != 1 {
+			t.Errorf("Decode was called %d times", decoded)
+		}
+	})
+}
+
 func TestAbandon(t *testing.T) {
 	for _, ended := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

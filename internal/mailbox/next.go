@@ -104,7 +104,7 @@ func (t *Taker[E]) take() bool {
 
 // add puts an entry of block into the batch.
 func (t *Taker[E]) add(e *entry[E], b *block[E]) {
-	if payload := b.open(e); payload != nil {
+	if payload, encoded := b.open(e); encoded {
 		from := len(t.payloads)
 		t.payloads = append(t.payloads, payload...)
 		t.encoded = append(t.encoded, part{len(t.batch), from, len(t.payloads)})

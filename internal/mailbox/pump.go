@@ -71,8 +71,8 @@ func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
 
 // decode completes the event of an entry; false: it cannot, and the mailbox ends.
 func (m *Mailbox[E]) decode(b *block[E], e *entry[E]) bool {
-	payload := b.open(e)
-	return payload == nil || m.opt.Events.Decode(m.opt.Owner, &e.event, payload)
+	payload, encoded := b.open(e)
+	return !encoded || m.opt.Events.Decode(m.opt.Owner, &e.event, payload)
 }
 
 // yieldAndTry lets the subscriber make room before the pump goes to sleep for it: a reader that
