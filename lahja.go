@@ -277,7 +277,8 @@ func Connect(
 func (ep *Endpoint) Name() string { return ep.core.Name() }
 
 // Done returns a channel that is closed when the endpoint has ended and its last handler has
-// returned.
+// returned, and so has each function that [OnEnd] was given, unless its Stream still waits for a
+// reader.
 func (ep *Endpoint) Done() <-chan struct{} { return ep.core.Done() }
 
 // Err returns why the endpoint has ended, usually [ErrClosed] or [ErrSessionLost], and nil while it

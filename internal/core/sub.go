@@ -379,8 +379,16 @@ func (s *Sub) Closing() func() {
 // Go starts a goroutine that the endpoint's Close waits for.
 func (s *Sub) Go(f func()) { s.Endpoint.tasks.start(f) }
 
-// Defer starts one that calls functions of the user, for which Done waits.
-func (s *Sub) Defer(f func()) { s.Endpoint.tasks.startHandler(f) }
+// Ending is called by the mailbox when it is sure to call Closing and Defer: who ends the endpoint
+// from then on, and perhaps does not find s there any more, waits for OnEnd all the same.
+func (s *Sub) Ending() {
+	if s.Spec.OnEnd != nil {
+		s.Endpoint.tasks.expectHandler()
+	}
+}
+
+// Defer starts one that calls functions of the user, for which Done has waited since Ending.
+func (s *Sub) Defer(f func()) { s.Endpoint.tasks.startExpected(f) }
 
 // User calls a function of the user from one that was started by Defer, or runs Work.
 func (s *Sub) User(f func()) {

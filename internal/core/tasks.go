@@ -25,7 +25,14 @@ func (t *tasks) start(f func()) {
 
 // startHandler runs f, which calls functions of the user, in a goroutine.
 func (t *tasks) startHandler(f func()) {
-	t.add(1, 1)
+	t.expectHandler()
+	t.startExpected(f)
+}
+
+// expectHandler counts a goroutine that startExpected is sure to start soon.
+func (t *tasks) expectHandler() { t.add(1, 1) }
+
+func (t *tasks) startExpected(f func()) {
 	go func() {
 		defer t.add(-1, -1)
 		f()

@@ -97,6 +97,9 @@ func (t *Taker[E]) take() bool {
 		}
 	}
 	finish := m.sealed && !m.ended && m.list.first == nil
+	if finish {
+		m.endingLocked()
+	}
 	m.mu.Unlock()
 	t.pay()
 	if finish {
