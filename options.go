@@ -261,7 +261,7 @@ func Buffer(n int) SubscribeOption { return SubscribeOption{buffer: n, hasBuf: t
 func Take(n int) SubscribeOption { return SubscribeOption{take: n, hasTake: true} }
 
 // OnEnd calls f once when the subscription has ended, before its channel closes, with the reason:
-// nil after Take and Unsubscribe, the cause of its context, or why the endpoint ended. It also
+// nil after Take and Unsubscribe, why its context ended, or why the endpoint did. It also
 // calls f when the subscription could not be made. A [context.CancelCauseFunc] fits.
 func OnEnd(f func(error)) SubscribeOption { return SubscribeOption{onEnd: f} }
 

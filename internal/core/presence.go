@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/router"
 	"github.com/lahja-go/lahja/internal/wire"
 )
@@ -176,8 +177,8 @@ func (ep *Endpoint) Peers(ctx context.Context) (peers []router.Peer, err error) 
 // WaitUntil calls cond with every endpoint, this one first: now, and after each change until it
 // returns true. What cond sees is never older than the call of WaitUntil.
 func (ep *Endpoint) WaitUntil(ctx context.Context, cond func([]router.Peer) bool) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return fault.Ended(ctx)
 	}
 	for {
 		up, err := ep.session(ctx)
@@ -217,7 +218,7 @@ func (ep *Endpoint) watchUntil(
 		case <-changed:
 		case <-ctx.Done():
 			return fmt.Errorf("lahja: endpoint %q waited for others; %s: %w", ep.name, there(view),
-				ctx.Err())
+				fault.Ended(ctx))
 		case <-ep.closing:
 		case <-over:
 			return errSessionOver

@@ -95,7 +95,7 @@ func (ep *Endpoint) Subscribe(ctx context.Context, spec Spec, box func(*Sub) Box
 		s.ctx, s.cancel = context.WithCancelCause(ctx)
 	}
 	s.Box = box(s)
-	err := context.Cause(ctx)
+	err := fault.Ended(ctx)
 	if err == nil {
 		err = ep.add(s)
 	}
@@ -117,7 +117,7 @@ func (ep *Endpoint) Subscribe(ctx context.Context, spec Spec, box func(*Sub) Box
 
 // watch ends s with ctx.
 func (s *Sub) watch(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() { s.end(context.Cause(ctx), false) })
+	stop := context.AfterFunc(ctx, func() { s.end(fault.Ended(ctx), false) })
 	s.mu.Lock()
 	finished := s.finished
 	s.detach = stop
