@@ -103,5 +103,5 @@ func ExampleSubscription_Err() {
 	fmt.Println(sub.Err())
 	// Output:
 	// <nil>
-	// enough is enough
+	// context canceled: enough is enough
 }

@@ -164,7 +164,7 @@ func ExampleOnEnd() {
 	cancel(errors.New("enough"))
 	for range s {
 	}
-	// Output: ended: enough
+	// Output: ended: context canceled: enough
 }
 
 func ExampleDropOldest() {

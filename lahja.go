@@ -55,6 +55,9 @@
 // ctx ends. The ctx of all other functions bounds the call. A call whose ctx has already ended
 // fails and does nothing; one that need not wait does not look at ctx again.
 //
+// When a call has failed, or a subscription has ended, because of its ctx, [errors.Is] finds in the
+// error both what ctx.Err returns and what [context.Cause] does.
+//
 // A request takes its deadline and its cancellation along: they end the ctx of its handler, or
 // withdraw the request while it still waits for one.
 //
@@ -69,7 +72,7 @@
 //
 // # Errors
 //
-// [errors.Is] tells errors apart: it finds their [Code], such as [ErrNoSubscribers], or the error
+// [errors.Is] tells errors apart: it finds their [Code], such as [ErrNoSubscribers], or the errors
 // of the ctx that has ended. A program can declare Codes of its own, which errors.Is also finds in
 // another process. An error that the other side reported, for instance of a handler that failed, is
 // a [RemoteError]. [OnEnd] and [Subscription.Err] tell why a subscription has ended.
@@ -117,6 +120,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lahja-go/lahja/internal/core"
+	"github.com/lahja-go/lahja/internal/fault"
 )
 
 // Bus is the hub that endpoints attach to. Make it with [NewBus].
@@ -152,7 +156,7 @@ func (b *Bus) Endpoint(name string, opts ...EndpointOption) (*Endpoint, error) {
 func (b *Bus) Serve(ctx context.Context, t Transport) error {
 	l, err := t.Listen(ctx)
 	if err != nil {
-		return err
+		return fault.Because(ctx, err)
 	}
 	return b.ServeListener(ctx, l)
 }
@@ -277,7 +281,8 @@ func Connect(
 func (ep *Endpoint) Name() string { return ep.core.Name() }
 
 // Done returns a channel that is closed when the endpoint has ended and its last handler has
-// returned.
+// returned, and so has each function that [OnEnd] was given, unless its Stream still waits for a
+// reader.
 func (ep *Endpoint) Done() <-chan struct{} { return ep.core.Done() }
 
 // Err returns why the endpoint has ended, usually [ErrClosed] or [ErrSessionLost], and nil while it

@@ -226,7 +226,8 @@ func concat(a, b []string) []string {
 }
 
 // SubscribeOption is an option of [Subscribe], [Stream], [Events], [WaitFor] and [Handle]. If one
-// is given several times the last counts; From adds up.
+// is given several times the last counts; From adds up. One that cannot be, such as a negative
+// Buffer, is [ErrDenied] where the call returns an error, and a panic in Stream.
 type SubscribeOption struct {
 	from    []string
 	hasFrom bool
@@ -246,25 +247,26 @@ type SubscribeOption struct {
 	hasGroup       bool
 }
 
-// From lets through only events of these origins; others are not even sent.
+// From lets through only events of these origins, at least one; others are not even sent.
 func From(names ...string) SubscribeOption {
 	return SubscribeOption{from: names, hasFrom: true}
 }
 
 // Buffer sets the capacity of the subscription's channel, 16 by default: events that wait there
-// count as taken. With Buffer(0) an event counts as taken when it is received.
+// count as taken. With Buffer(0) an event counts as taken when it is received. A handler has no
+// channel, but as many events wait for it and count as taken.
 func Buffer(n int) SubscribeOption { return SubscribeOption{buffer: n, hasBuf: true} }
 
-// Take ends the subscription after n events.
+// Take ends the subscription after n events, at least 1.
 func Take(n int) SubscribeOption { return SubscribeOption{take: n, hasTake: true} }
 
 // OnEnd calls f once when the subscription has ended, before its channel closes, with the reason:
-// nil after Take and Unsubscribe, the cause of its context, or why the endpoint ended. It also
-// calls f when the subscription could not be made. A [context.CancelCauseFunc] fits.
+// nil after Take and Unsubscribe, why its context ended, or why the endpoint did. It also calls f
+// when the subscription could not be made. A [context.CancelCauseFunc] fits.
 func OnEnd(f func(error)) SubscribeOption { return SubscribeOption{onEnd: f} }
 
-// Concurrency lets n calls of the handler run at once, and gives up their order. It means nothing
-// for Stream, Events and WaitFor.
+// Concurrency lets n calls of the handler, at least 1, run at once, and gives up their order. It
+// means nothing for Stream, Events and WaitFor.
 func Concurrency(n int) SubscribeOption {
 	return SubscribeOption{concurrency: n, hasConcurrency: true}
 }

@@ -53,8 +53,8 @@ func EventName[T any]() string {
 // not permit it; with [ErrClosed]; and with [ErrNoSubscribers] and [ErrWouldBlock] where options
 // ask for it. Calls that run at the same time have no order.
 func Broadcast[T any](ctx context.Context, ep *Endpoint, value T, opts ...BroadcastOption) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return fault.Ended(ctx)
 	}
 	o, err := outletOf[T](ep)
 	if err != nil {
@@ -113,7 +113,8 @@ func Gather[Req, Resp any](
 		for {
 			answer, last, err := q.next(ctx)
 			if last {
-				if !errors.Is(err, ErrResponderGone) {
+				// A ctx may have been ended for that very reason.
+				if !errors.Is(err, ErrResponderGone) || errors.Is(err, ctx.Err()) {
 					yield(Event[Resp]{}, err)
 				}
 				return
@@ -141,8 +142,8 @@ type query struct {
 func ask[Req, Resp any](
 	ctx context.Context, ep *Endpoint, req Req, opts []BroadcastOption, all bool,
 ) (q query, err error) {
-	if err := ctx.Err(); err != nil {
-		return q, err
+	if ctx.Err() != nil {
+		return q, fault.Ended(ctx)
 	}
 	if q.response, err = responseOf[Resp](); err != nil {
 		return q, err
@@ -163,7 +164,7 @@ func ask[Req, Resp any](
 // next waits for the next answer. The last error says which request has come to nothing.
 func (q *query) next(ctx context.Context) (a core.Answer, last bool, err error) {
 	if a, last, err = q.outlet.Endpoint.Next(ctx, q.call); last && err != nil {
-		err = q.outlet.Unanswered(err, &q.how)
+		err = q.outlet.Unanswered(ctx, err, &q.how)
 	}
 	return a, last, err
 }
@@ -381,8 +382,8 @@ func WaitFor[T any](ctx context.Context, ep *Endpoint, opts ...SubscribeOption) 
 // observes gets [ErrUnexpectedResponse]; one that may not handle the event gets [ErrDenied]. Reply
 // does not wait.
 func Reply[Req, Resp any](ctx context.Context, to Event[Req], resp Resp) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return fault.Ended(ctx)
 	}
 	if !to.back.Request() {
 		return notRequest[Req]()
@@ -397,8 +398,8 @@ func Reply[Req, Resp any](ctx context.Context, to Event[Req], resp Resp) error {
 // Fail answers a request with an error, which must not be nil: its requester gets it as a
 // [RemoteError]. It fails as Reply does.
 func Fail[Req any](ctx context.Context, to Event[Req], err error) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return fault.Ended(ctx)
 	}
 	if !to.back.Request() {
 		return notRequest[Req]()
@@ -413,8 +414,8 @@ func Fail[Req any](ctx context.Context, to Event[Req], err error) error {
 // WithRetained get an event with Gone set. It is no error if nothing is retained. It fails when ctx
 // or the endpoint has ended, and with [ErrDenied] when the bus does not permit ep to broadcast T.
 func Forget[T any](ctx context.Context, ep *Endpoint, key string) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return fault.Ended(ctx)
 	}
 	o, err := outletOf[T](ep)
 	if err != nil {

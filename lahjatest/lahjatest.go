@@ -32,14 +32,18 @@
 // # Time
 //
 // With the setups "in-process" and "memory" everything here works inside a [testing/synctest]
-// bubble, where Expect is exact about what does not arrive, and takes no time.
+// bubble, where Expect is exact about what does not arrive, and takes no time. The other setups end
+// the test there: a bubble does not know that something may still come from a pipe or a socket, and
+// would wait for good.
 package lahjatest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -59,6 +63,7 @@ const patience = 5 * time.Second
 type Setup struct {
 	Name   string // for the name of a subtest
 	listen func(testing.TB) (lahja.Listener, place, error)
+	system bool                   // what arrives comes from the system, not from a goroutine
 	apart  func(started int) bool // whether a role is a process, by how many were started before it
 }
 
@@ -74,10 +79,10 @@ var transports = []Setup{
 	{Name: "memory", listen: func(tb testing.TB) (lahja.Listener, place, error) {
 		return listenAt(tb, memory.New(), "")
 	}},
-	{Name: "pipe", listen: func(tb testing.TB) (lahja.Listener, place, error) {
+	{Name: "pipe", system: true, listen: func(tb testing.TB) (lahja.Listener, place, error) {
 		return listenAt(tb, pipe.Loopback(), "pipe")
 	}},
-	{Name: "unix", listen: func(tb testing.TB) (lahja.Listener, place, error) {
+	{Name: "unix", system: true, listen: func(tb testing.TB) (lahja.Listener, place, error) {
 		// The path of a socket must be short, which that of TempDir is not.
 		dir, err := os.MkdirTemp("", "lahja")
 		if err != nil {
@@ -87,7 +92,7 @@ var transports = []Setup{
 		path := filepath.Join(dir, "bus")
 		return listenAt(tb, unix.New(path), "unix "+path)
 	}},
-	{Name: "tcp", listen: func(tb testing.TB) (lahja.Listener, place, error) {
+	{Name: "tcp", system: true, listen: func(tb testing.TB) (lahja.Listener, place, error) {
 		l, _, err := listenAt(tb, tcp.New("127.0.0.1:0"), "")
 		if err != nil {
 			return nil, place{}, err
@@ -155,6 +160,10 @@ func NewBus(tb testing.TB, opts ...lahja.BusOption) *Bus {
 // that the system does not have is skipped.
 func (s Setup) NewBus(tb testing.TB, opts ...lahja.BusOption) *Bus {
 	tb.Helper()
+	if s.system && inBubble() {
+		tb.Fatalf("lahjatest: the setup %q does not work in a bubble of testing/synctest, which "+
+			"waits for goroutines only: take \"in-process\" or \"memory\" there", s.Name)
+	}
 	b := &Bus{Bus: lahja.NewBus(opts...), tb: tb, setup: s, late: patience}
 	b.ctx, b.end = context.WithCancelCause(tb.Context())
 	stopServing := func() {}
@@ -171,6 +180,15 @@ func (s Setup) NewBus(tb testing.TB, opts ...lahja.BusOption) *Bus {
 		stopServing()
 	})
 	return b
+}
+
+// inBubble reports whether the caller is in a bubble of [testing/synctest]. Only the first line of
+// its stack says so.
+func inBubble() bool {
+	line := make([]byte, 128)
+	line = line[:runtime.Stack(line, false)]
+	line, _, _ = bytes.Cut(line, []byte("\n"))
+	return bytes.Contains(line, []byte("synctest bubble"))
 }
 
 // serve listens and serves until the function that it returns is called.

@@ -64,6 +64,17 @@ func TestEndpointOfTakenNameEndsTheTest(t *testing.T) {
 // bubbled are the setups that work in a bubble.
 func bubbled() []lahjatest.Setup { return lahjatest.Transports()[:2] }
 
+// The others would hang there, and say so instead.
+func TestSetupsThatDoNotWorkInABubble(t *testing.T) {
+	for _, setup := range everywhere()[2:] {
+		synctest.Test(t, func(t *testing.T) {
+			within(func(t testing.TB) {
+				setup.NewBus(t)
+			}).wantFailure(t, `"`+setup.Name+`"`, "bubble")
+		})
+	}
+}
+
 func TestEndpointThatIsLeftFailsTheTest(t *testing.T) {
 	for _, setup := range bubbled() {
 		synctest.Test(t, func(t *testing.T) {

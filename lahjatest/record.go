@@ -98,8 +98,9 @@ func (r *Recording[T]) title() string {
 // where this one has ended.
 //
 // Something else is noticed if it arrives within 20 ms after the last expected event or, if none is
-// expected, before the time is over. What arrives later fails the next Expect, or the test at its
-// end. In a bubble of [testing/synctest] that is exact: everything that takes no time has arrived.
+// expected, before the time is over. What is recorded later fails the next Expect, or the test at
+// its end. In a bubble of [testing/synctest] that is exact: everything that takes no time has
+// arrived.
 //
 // When the subscription of the recording has ended, Expect does not wait any longer and says why.
 //

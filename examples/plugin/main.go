@@ -46,7 +46,8 @@ func main() {
 	if *plugin != "" {
 		run = bePlugin
 	}
-	if err := run(ctx); err != nil {
+	err := run(ctx)
+	if err != nil && (ctx.Err() == nil || !errors.Is(err, context.Canceled)) { // not by Ctrl-C
 		fmt.Fprintln(os.Stderr, "plugin:", err)
 		os.Exit(1)
 	}

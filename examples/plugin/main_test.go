@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"io"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -48,6 +51,27 @@ func TestProgram(t *testing.T) {
 	stdout, err := cmd.Output()
 	if string(stdout) != want || stderr.Len() > 0 || err != nil {
 		t.Errorf("%v, %q, stdout\n%s", err, &stderr, stdout)
+	}
+}
+
+// Ctrl-C ends the host with its plugins, and is no failure.
+func TestInterrupt(t *testing.T) {
+	needsPipes(t)
+	cmd := roletest.Command(t)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	bufio.NewReader(stdout).ReadString('\n') // then it runs, and has more to do
+	cmd.Process.Signal(os.Interrupt)
+	io.Copy(io.Discard, stdout)
+	if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
+		t.Errorf("%v, %q", err, &stderr)
 	}
 }
 

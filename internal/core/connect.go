@@ -62,7 +62,7 @@ func (n *Node) introduction(name string) *wire.Hello {
 func (n *Node) greet(ctx context.Context, hello *wire.Hello) (Conn, *wire.Welcome, error) {
 	conn, err := n.line.dial(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fault.Because(ctx, err)
 	}
 	release := session.Bound(ctx, conn, n.config().Handshake)
 	welcome, err := session.Greet(conn, hello)
@@ -73,7 +73,7 @@ func (n *Node) greet(ctx context.Context, hello *wire.Hello) (Conn, *wire.Welcom
 	if err != nil {
 		conn.Close()
 		if ctx.Err() != nil {
-			err = ctx.Err()
+			err = fault.Ended(ctx)
 		}
 		return nil, nil, err
 	}

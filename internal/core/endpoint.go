@@ -262,7 +262,7 @@ func (ep *Endpoint) drain(ctx context.Context, ended <-chan struct{}) error {
 	case <-ep.tasks.quiet():
 	case <-ctx.Done():
 		return fault.Errorf(fault.Closed, "endpoint %q: a handler has not returned: %w",
-			ep.name, ctx.Err())
+			ep.name, fault.Ended(ctx))
 	case <-ended:
 		return ep.Err()
 	}
@@ -273,7 +273,7 @@ func (ep *Endpoint) drain(ctx context.Context, ended <-chan struct{}) error {
 		}
 	}
 	if len(left) > 0 {
-		return undelivered("to endpoint", ep.name, left, ctx.Err())
+		return undelivered("to endpoint", ep.name, left, fault.Ended(ctx))
 	}
 	return ep.flush(ctx)
 }
@@ -293,7 +293,7 @@ func (ep *Endpoint) flush(ctx context.Context) error {
 		}
 	}
 	if len(left) > 0 {
-		return undelivered("of endpoint", ep.name, left, ctx.Err())
+		return undelivered("of endpoint", ep.name, left, fault.Ended(ctx))
 	}
 	return nil
 }

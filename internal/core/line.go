@@ -105,7 +105,7 @@ func (ep *Endpoint) session(ctx context.Context) (*peer, error) {
 		case <-changed:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("lahja: endpoint %q waited for a session with the bus: %w",
-				ep.name, context.Cause(ctx))
+				ep.name, fault.Ended(ctx))
 		case <-ep.closing:
 			return nil, ep.Err()
 		}

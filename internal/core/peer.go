@@ -79,7 +79,7 @@ func (p *peer) await(ctx context.Context) error {
 	case <-p.ended:
 		return nil
 	case <-ctx.Done():
-		return p.cut(ctx.Err())
+		return p.cut(fault.Ended(ctx))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/router"
 	"github.com/lahja-go/lahja/internal/wire"
 )
@@ -202,8 +203,8 @@ func (ep *Endpoint) Peers(ctx context.Context) (peers []Attached, err error) {
 // WaitUntil calls cond with every endpoint, this one first: now, and after each change until it
 // returns true. What cond sees is never older than the call of WaitUntil.
 func (ep *Endpoint) WaitUntil(ctx context.Context, cond func([]Attached) bool) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return fault.Ended(ctx)
 	}
 	for {
 		up, err := ep.session(ctx)
@@ -243,7 +244,7 @@ func (ep *Endpoint) watchUntil(
 		case <-changed:
 		case <-ctx.Done():
 			return fmt.Errorf("lahja: endpoint %q waited for others; %s: %w", ep.name, there(view),
-				ctx.Err())
+				fault.Ended(ctx))
 		case <-ep.closing:
 		case <-over:
 			return errSessionOver

@@ -169,7 +169,7 @@ func (o *Outlet) noSubscribers(f *router.Filter) error {
 
 // Unanswered says what err, with which a request has ended, does not say by itself: which request
 // that was. b is how it was broadcast.
-func (o *Outlet) Unanswered(err error, b *Broadcast) error {
+func (o *Outlet) Unanswered(ctx context.Context, err error, b *Broadcast) error {
 	switch err {
 	case error(fault.NoSubscribers):
 		return o.noSubscribers(&b.Filter)
@@ -177,7 +177,7 @@ func (o *Outlet) Unanswered(err error, b *Broadcast) error {
 		return fault.Errorf(fault.ResponderGone, "nobody is left who could answer %s", o.Topic.Name)
 	case context.Canceled, context.DeadlineExceeded:
 		return fmt.Errorf("lahja: endpoint %q waited for an answer to %s: %w",
-			o.Endpoint.name, o.Topic.Name, err)
+			o.Endpoint.name, o.Topic.Name, fault.Ended(ctx))
 	}
 	return err
 }
@@ -286,7 +286,8 @@ func (o *Outlet) wait(ctx context.Context, size int64) error {
 	err := o.Account.Acquire(ctx, size)
 	if err != nil && err == ctx.Err() {
 		err = fmt.Errorf("lahja: endpoint %q waited to broadcast %s: subscriptions to it lag "+
-			"behind (Bus.Stats says whose): %w", o.Endpoint.name, o.Topic.Name, err)
+			"behind (Bus.Stats says whose): %w", o.Endpoint.name, o.Topic.Name,
+			fault.Ended(ctx))
 	}
 	return err
 }

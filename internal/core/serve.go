@@ -55,7 +55,7 @@ func (p *peer) servedUnder(ctx context.Context) {
 		p.link.Goodbye(wire.Goodbye{
 			Code: string(fault.Closed), Message: "the bus serves it no more",
 		})
-		after := time.AfterFunc(goodbyeTime, func() { p.link.Kill(ctx.Err()) })
+		after := time.AfterFunc(goodbyeTime, func() { p.link.Kill(fault.Ended(ctx)) })
 		<-p.link.Down()
 		after.Stop()
 	})

@@ -95,7 +95,7 @@ func (ep *Endpoint) Subscribe(ctx context.Context, spec Spec, box func(*Sub) Box
 		s.ctx, s.cancel = context.WithCancelCause(ctx)
 	}
 	s.Box = box(s)
-	err := context.Cause(ctx)
+	err := fault.Ended(ctx)
 	if err == nil {
 		err = ep.add(s)
 	}
@@ -117,7 +117,7 @@ func (ep *Endpoint) Subscribe(ctx context.Context, spec Spec, box func(*Sub) Box
 
 // watch ends s with ctx.
 func (s *Sub) watch(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() { s.end(context.Cause(ctx), false) })
+	stop := context.AfterFunc(ctx, func() { s.end(fault.Ended(ctx), false) })
 	s.mu.Lock()
 	finished := s.finished
 	s.detach = stop
@@ -379,8 +379,16 @@ func (s *Sub) Closing() func() {
 // Go starts a goroutine that the endpoint's Close waits for.
 func (s *Sub) Go(f func()) { s.Endpoint.tasks.start(f) }
 
-// Defer starts one that calls functions of the user, for which Done waits.
-func (s *Sub) Defer(f func()) { s.Endpoint.tasks.startHandler(f) }
+// Ending is called by the mailbox when it is sure to call Closing and Defer: who ends the endpoint
+// from then on, and perhaps does not find s there any more, waits for OnEnd all the same.
+func (s *Sub) Ending() {
+	if s.Spec.OnEnd != nil {
+		s.Endpoint.tasks.expectHandler()
+	}
+}
+
+// Defer starts one that calls functions of the user, for which Done has waited since Ending.
+func (s *Sub) Defer(f func()) { s.Endpoint.tasks.startExpected(f) }
 
 // User calls a function of the user from one that was started by Defer, or runs Work.
 func (s *Sub) User(f func()) {

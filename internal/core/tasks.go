@@ -29,8 +29,17 @@ func (t *tasks) start(f func()) {
 
 // startHandler runs f, which calls functions of the user, in a goroutine.
 func (t *tasks) startHandler(f func()) {
+	t.expectHandler()
+	t.startExpected(f)
+}
+
+// expectHandler counts a goroutine that startExpected is sure to start soon.
+func (t *tasks) expectHandler() {
 	t.enter()
 	t.addHandlers(1)
+}
+
+func (t *tasks) startExpected(f func()) {
 	go func() {
 		defer t.leave()
 		defer t.addHandlers(-1)

@@ -117,7 +117,7 @@ func wait[A any](ctx context.Context, p *peer, ep *Endpoint, answer <-chan A) (a
 	case a = <-answer:
 		return a, nil
 	case <-ctx.Done():
-		return a, context.Cause(ctx)
+		return a, fault.Ended(ctx)
 	case <-ep.closing:
 		return a, ep.Err()
 	case <-p.ended:

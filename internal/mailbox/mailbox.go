@@ -57,14 +57,15 @@ type Events[E any] struct {
 	blocks blocks[E]
 }
 
-// Owner is whose a Mailbox is. Go is called under the Mailbox's lock, and must only start a
-// goroutine.
+// Owner is whose a Mailbox is. Ending and Go are called under the Mailbox's lock, and must only count
+// and start a goroutine.
 type Owner interface {
 	Complete()       // Take is reached; called once, by whoever pushed the last event
+	Ending()         // the channel closes whether anyone reads or not; called once, before Finished
 	Finished()       // the channel is about to close; called once
 	Closing() func() // what to call before the channel closes, by Defer; nil: nothing
 	Go(func())       // starts a goroutine and sees to it that it is waited for
-	Defer(func())    // the same for one that calls functions of the user
+	Defer(func())    // starts one that calls functions of the user, and is waited for since Ending
 }
 
 // Mailbox is the queue of one subscription. All its methods may be called concurrently.
@@ -82,6 +83,7 @@ type Mailbox[E any] struct {
 	queue   *queue[E] // of handlers; nil: the events go to ch
 	sealed  bool      // no more events: Take is reached or End was called
 	ended   bool      // End was called
+	ending  bool      // Owner.Ending was called
 	unread  bool      // nobody reads the channel any more
 	pushed  int       // events accepted and not dropped
 	missed  uint64
@@ -241,6 +243,9 @@ func (m *Mailbox[E]) accepted(result Result) Result {
 	complete := m.pushed == m.opt.Take
 	m.sealed = m.sealed || complete
 	finish := complete && m.idleLocked()
+	if finish {
+		m.endingLocked()
+	}
 	m.mu.Unlock()
 	if complete {
 		m.opt.Owner.Complete()
@@ -316,6 +321,7 @@ func (m *Mailbox[E]) End() {
 	var discarded *block[E]
 	finish := m.idleLocked() && !m.sealed
 	m.sealed, m.ended = true, true
+	m.endingLocked()
 	if m.opt.Handled {
 		discarded = m.clearLocked()
 		finish = finish || discarded != nil
@@ -361,9 +367,21 @@ func (m *Mailbox[E]) Seal() {
 	m.mu.Lock()
 	finish := m.idleLocked() && !m.sealed
 	m.sealed = true
+	if finish {
+		m.endingLocked()
+	}
 	m.mu.Unlock()
 	if finish {
 		m.finish()
+	}
+}
+
+// endingLocked says that the channel is sure to close, before anyone can see that in another way:
+// whoever finds the mailbox ended, or gone, knows of what Closing is to call.
+func (m *Mailbox[E]) endingLocked() {
+	if !m.ending {
+		m.ending = true
+		m.opt.Owner.Ending()
 	}
 }
 

@@ -50,6 +50,7 @@ type watched struct {
 	lost                        []int
 	flights                     int // that were made
 	complete, finished, closing int
+	ending                      int // calls of Ending that no call of Finished has followed
 	running                     int // goroutines
 	tasks                       sync.WaitGroup
 }
@@ -73,7 +74,8 @@ func watch(opt Options[event], closing bool) *watched {
 }
 
 func (w *watched) Complete() { w.note(func() { w.complete++ }) }
-func (w *watched) Finished() { w.note(func() { w.finished++ }) }
+func (w *watched) Ending()   { w.note(func() { w.ending++ }) }
+func (w *watched) Finished() { w.note(func() { w.finished++; w.ending-- }) }
 
 func (w *watched) Closing() func() {
 	if !w.tells {
@@ -432,6 +434,9 @@ func (m *model) check(t *rapid.T) {
 	if got, want := w.running, min(1, len(waiting)); got != want && !m.opt.Handled || got > want {
 		t.Fatalf("%d goroutines run, where %d are due", got, want)
 	}
+	if w.ending != 0 {
+		t.Fatalf("Ending was called %d times more than Finished", w.ending)
+	}
 	over := count(m.through())
 	if w.complete != count(m.taken) || w.finished != over || w.closing != count(m.closing)*over {
 		t.Fatalf("complete %d times, finished %d, closing %d; through: %v", w.complete, w.finished,
@@ -514,8 +519,9 @@ func (w *watched) checkEnd(t *rapid.T, opt Options[event], got, accepted []int, 
 	if opt.Take == 0 && whole && len(w.lost) > 0 {
 		t.Fatalf("%d were lost without an end", len(w.lost))
 	}
-	if w.finished != 1 || w.Lag() != 0 {
-		t.Fatalf("finished %d times, %d bytes lag", w.finished, w.Lag())
+	if w.finished != 1 || w.ending != 0 || w.Lag() != 0 {
+		t.Fatalf("finished %d times, Ending was called %d times more; %d bytes lag", w.finished,
+			w.ending, w.Lag())
 	}
 }
 

@@ -93,6 +93,9 @@ func (t *Taker[E]) take() bool {
 		t.freed = m.dequeueLocked(t.freed)
 	}
 	finish := m.sealed && !m.ended && m.list.first == nil
+	if finish {
+		m.endingLocked()
+	}
 	m.mu.Unlock()
 	t.pay()
 	t.decode()

@@ -16,6 +16,9 @@ func (m *Mailbox[E]) pump() {
 		if m.ended || blocks == nil {
 			m.pumping = false
 			finish := m.sealed
+			if finish {
+				m.endingLocked()
+			}
 			m.mu.Unlock()
 			m.discardAll(blocks, &b)
 			if finish {

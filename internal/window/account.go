@@ -49,8 +49,8 @@ func (a *Account) TryAcquire(size int64) bool {
 	return a.closed == nil && len(a.waiters) == 0 && a.tryAdd(size)
 }
 
-// Acquire charges size bytes, waiting for room if need be. It fails with the cause of ctx or of
-// Close, and has then charged nothing.
+// Acquire charges size bytes, waiting for room if need be. It fails with the Err of ctx or as
+// Close says, and has then charged nothing.
 func (a *Account) Acquire(ctx context.Context, size int64) error {
 	if a.free() && a.tryAdd(size) {
 		return nil

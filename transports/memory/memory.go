@@ -18,6 +18,7 @@ import (
 	"syscall"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/fault"
 )
 
 // backlog is how many connections may wait to be accepted; a further Dial waits for room.
@@ -45,8 +46,8 @@ func New() *Transport {
 //
 // Each direction of the connection holds up to 64 KiB that were written and not yet read.
 func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("memory: dial: %w", err)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("memory: dial: %w", fault.Ended(ctx))
 	}
 	l := t.current()
 	if l == nil {
@@ -58,7 +59,7 @@ func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
 	case <-l.closed:
 		return nil, errRefused
 	case <-ctx.Done():
-		return nil, fmt.Errorf("memory: dial: nobody accepts: %w", ctx.Err())
+		return nil, fmt.Errorf("memory: dial: nobody accepts: %w", fault.Ended(ctx))
 	}
 	l.dropIfClosed()
 	return dialled, nil
@@ -70,8 +71,8 @@ func (t *Transport) Redials() bool { return true }
 // Listen makes this the place's Listener. A place has one at a time: while it is open a second
 // Listen fails, with an error that matches [syscall.EADDRINUSE].
 func (t *Transport) Listen(ctx context.Context) (lahja.Listener, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("memory: listen: %w", err)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("memory: listen: %w", fault.Ended(ctx))
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/fault"
 )
 
 // drainTime is how long the connection may outlive the process. What a process wrote before it
@@ -94,7 +95,8 @@ func (c *Child) Stop(ctx context.Context) error {
 	case !killed:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("pipe: %s was killed: it had not exited in time: %w", c.who(), ctx.Err())
+		return fmt.Errorf("pipe: %s was killed: it had not exited in time: %w", c.who(),
+			fault.Ended(ctx))
 	}
 	return fmt.Errorf("pipe: %s was killed: it obeyed neither goodbye nor SIGTERM", c.who())
 }

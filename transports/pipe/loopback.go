@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/fault"
 )
 
 // Loopback returns a new place that is reached only through the Transport returned. Both ends of a
@@ -35,7 +36,7 @@ var (
 
 // Dial implements [lahja.Transport].
 func (p *loopback) Dial(ctx context.Context) (lahja.Conn, error) {
-	if err := errors.Join(ctx.Err(), supported()); err != nil {
+	if err := errors.Join(fault.Ended(ctx), supported()); err != nil {
 		return nil, fmt.Errorf("pipe: dial the loopback: %w", err)
 	}
 	p.mu.Lock()
@@ -113,7 +114,7 @@ func (c *loopbackConn) why(err error) error {
 
 // Listen implements [lahja.Transport].
 func (p *loopback) Listen(ctx context.Context) (lahja.Listener, error) {
-	if err := errors.Join(ctx.Err(), supported()); err != nil {
+	if err := errors.Join(fault.Ended(ctx), supported()); err != nil {
 		return nil, fmt.Errorf("pipe: listen at the loopback: %w", err)
 	}
 	p.mu.Lock()

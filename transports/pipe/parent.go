@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/fault"
 )
 
 // Parent is the way from a child to the process that started it with [Spawn].
@@ -32,7 +33,7 @@ type parent struct{}
 
 // Dial implements [lahja.Transport].
 func (parent) Dial(ctx context.Context) (lahja.Conn, error) {
-	if err := errors.Join(ctx.Err(), supported()); err != nil {
+	if err := errors.Join(fault.Ended(ctx), supported()); err != nil {
 		return nil, fmt.Errorf("pipe: dial the parent: %w", err)
 	}
 	c, err := inherited().dial()

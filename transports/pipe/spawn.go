@@ -13,6 +13,7 @@ import (
 
 	"github.com/lahja-go/lahja"
 	"github.com/lahja-go/lahja/internal/core"
+	"github.com/lahja-go/lahja/internal/fault"
 )
 
 // What holds unless an option says otherwise.
@@ -60,7 +61,7 @@ func Spawn(ctx context.Context, bus *lahja.Bus, cmd *exec.Cmd, opts ...Option) (
 
 // start starts the process.
 func start(ctx context.Context, cmd *exec.Cmd, o options) (*Child, error) {
-	if err := errors.Join(ctx.Err(), supported()); err != nil {
+	if err := errors.Join(fault.Ended(ctx), supported()); err != nil {
 		return nil, err
 	}
 	if o.pinned {
@@ -110,7 +111,7 @@ func startWith(cmd *exec.Cmd, in, out *os.File, token []byte) error {
 
 // abandon stops a child that has not attached, and says why it has not.
 func (c *Child) abandon(ctx context.Context) error {
-	why := ctx.Err()
+	why := fault.Ended(ctx)
 	select {
 	case <-c.served:
 		why = c.session

@@ -28,6 +28,7 @@ import (
 	"syscall"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/fault"
 )
 
 // Transport is one TCP address. It implements [lahja.Transport]; all methods may be called
@@ -70,8 +71,8 @@ func New(address string, opts ...Option) *Transport {
 // Dial connects to the address. It fails when nobody listens there, with an error that matches
 // [syscall.ECONNREFUSED] if the machine there says so.
 func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, t.dialError(err)
+	if ctx.Err() != nil {
+		return nil, t.dialError(fault.Ended(ctx))
 	}
 	var config *tls.Config
 	if t.options.tls != nil {
@@ -83,7 +84,7 @@ func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
 	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "tcp", t.address)
 	if err != nil {
-		return nil, fmt.Errorf("tcp: %w", explained(err))
+		return nil, fmt.Errorf("tcp: %w", fault.Because(ctx, explained(err)))
 	}
 	if config != nil {
 		return t.secure(c.(*net.TCPConn), config), nil
@@ -113,8 +114,8 @@ func (t *Transport) Redials() bool { return true }
 // but those of the loopback interface, before it takes the port; an empty host is such an address,
 // since it means all interfaces.
 func (t *Transport) Listen(ctx context.Context) (lahja.Listener, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("tcp: listen %s: %w", t.address, err)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("tcp: listen %s: %w", t.address, fault.Ended(ctx))
 	}
 	if err := t.options.canServe(); err != nil {
 		return nil, fmt.Errorf("tcp: listen %s: %w", t.address, err)
@@ -125,7 +126,7 @@ func (t *Transport) Listen(ctx context.Context) (lahja.Listener, error) {
 	}
 	l, err := config.Listen(ctx, "tcp", t.address)
 	if err != nil {
-		return nil, fmt.Errorf("tcp: %w", err)
+		return nil, fmt.Errorf("tcp: %w", fault.Because(ctx, err))
 	}
 	return &listener{l, t.options.tls}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/fault"
 )
 
 // Dial connects to the Listener at the path. It fails when nobody listens there, and when the
@@ -22,7 +23,7 @@ import (
 func (t *Transport) Dial(ctx context.Context) (lahja.Conn, error) {
 	c, err := t.dial(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("unix: dial %s: %w", t.path, err)
+		return nil, fmt.Errorf("unix: dial %s: %w", t.path, fault.Because(ctx, err))
 	}
 	return c, nil
 }

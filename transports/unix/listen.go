@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/fault"
 )
 
 // Listen makes the socket and accepts connections of allowed users at it; it closes those of
@@ -24,7 +25,7 @@ import (
 func (t *Transport) Listen(ctx context.Context) (lahja.Listener, error) {
 	l, err := t.listen(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("unix: listen %s: %w", t.path, err)
+		return nil, fmt.Errorf("unix: listen %s: %w", t.path, fault.Because(ctx, err))
 	}
 	return l, nil
 }
