@@ -205,7 +205,7 @@ func (l *Link) confirmed(body []byte) error {
 
 // settle lets go of the events that the peer has taken.
 func (l *Link) settle(body []byte) error {
-	var batch [64]*window.Flight
+	var batch [ackEvents]*window.Flight
 	flights := batch[:0]
 	l.out.mu.Lock()
 	limit := uint64(len(l.out.slots.table))
