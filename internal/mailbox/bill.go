@@ -28,15 +28,24 @@ func (b *bill) add(c *cost) {
 		c.flight.Drop()
 		return
 	}
-	if c.account != b.account || c.source != b.source {
+	if c.source == nil {
+		b.release(c.account, c.Size)
+		return
+	}
+	if c.source != b.source {
 		b.pay()
-		b.account, b.source = c.account, c.source
+		b.source = c.source
 	}
-	if c.source != nil {
-		b.items = append(b.items, c.Item)
-	} else {
-		b.charged += c.Size
+	b.items = append(b.items, c.Item)
+}
+
+// release is add for an event that an account is charged for.
+func (b *bill) release(account *window.Account, size int64) {
+	if account != b.account {
+		b.pay()
+		b.account = account
 	}
+	b.charged += size
 }
 
 func (b *bill) pay() {

@@ -147,27 +147,33 @@ func (t *Taker[E]) pay() {
 func (m *Mailbox[E]) dequeueLocked(freed []cost) []cost {
 	q := m.queue
 	if q.free == 0 {
-		freed = append(freed, m.freeLocked())
+		freed = m.freeLocked(freed)
 	}
 	q.free--
 	m.list.drop(&m.opt.Events.blocks)
 	if q.owed > 0 && q.free < m.opt.Buffer {
-		freed = append(freed, m.freeLocked())
+		freed = m.freeLocked(freed)
 	}
 	return freed
 }
 
-// freeLocked makes the first event that is owed for free.
-func (m *Mailbox[E]) freeLocked() cost {
+// freeLocked makes the first event that is owed for free. What one account is charged for in a row
+// is one cost.
+func (m *Mailbox[E]) freeLocked(freed []cost) []cost {
 	q := m.queue
 	e := &q.debt.entries[q.at]
-	freed := q.debt.free(e)
+	m.listed -= e.size
+	if last := len(freed) - 1; last >= 0 && e.account != nil && e.account == freed[last].account {
+		freed[last].Size += e.size
+		e.account, e.size = nil, 0
+	} else {
+		freed = append(freed, q.debt.free(e))
+	}
 	q.owed--
 	q.free++
 	if q.at++; q.at == q.debt.used {
 		q.debt, q.at = q.debt.next, 0
 	}
-	m.listed -= freed.Size
 	m.sent.Add(1)
 	return freed
 }

@@ -54,7 +54,7 @@ func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
 		case m.opt.Take == 0 && m.opt.Events.Stale(&e.event):
 			// With Take nothing would come in its place.
 			m.opt.Events.Lost(&e.event)
-		case !m.decode(events, e):
+		case e.letter > 0 && !m.decode(events, e):
 			return false
 		case m.trySend(&e.event): // which costs less than the select
 		case m.yieldAndTry(&e.event):
@@ -72,10 +72,10 @@ func (m *Mailbox[E]) sendBlock(events *block[E], b *bill) bool {
 	return true
 }
 
-// decode completes the event of an entry; false: it cannot, and the mailbox ends.
+// decode completes an event that was listed encoded; false: it cannot, and the mailbox ends.
 func (m *Mailbox[E]) decode(b *block[E], e *entry[E]) bool {
-	payload, encoded := b.open(e)
-	return !encoded || m.opt.Events.Decode(m.opt.Owner, &e.event, payload)
+	payload, _ := b.open(e)
+	return m.opt.Events.Decode(m.opt.Owner, &e.event, payload)
 }
 
 // yieldAndTry lets the subscriber make room before the pump goes to sleep for it: a reader that
@@ -103,9 +103,13 @@ func (m *Mailbox[E]) discardAll(blocks *block[E], b *bill) {
 func (m *Mailbox[E]) release(blk *block[E], e *entry[E], b *bill) {
 	b.events++
 	b.listed += e.size
-	freed := blk.free(e)
+	if e.flight == nil && e.letter == 0 { // as within one process
+		b.release(e.account, e.size)
+	} else {
+		freed := blk.free(e)
+		b.add(&freed)
+	}
 	*e = entry[E]{}
-	b.add(&freed)
 }
 
 // settle accounts for what is on the bill.
