@@ -177,7 +177,7 @@ func (o *Outlet) Unanswered(ctx context.Context, err error, b *Broadcast) error 
 		return fault.Errorf(fault.ResponderGone, "nobody is left who could answer %s", o.Topic.Name)
 	case context.Canceled, context.DeadlineExceeded:
 		return fmt.Errorf("lahja: endpoint %q waited for an answer to %s: %w",
-			o.Endpoint.name, o.Topic.Name, fault.Ended(ctx))
+			o.Endpoint.name, o.Topic.Name, fault.Because(ctx, err)) // it may be a moment early
 	}
 	return err
 }

@@ -23,10 +23,14 @@ func Ended(ctx context.Context) error {
 // Because returns err, with which something has failed under ctx. If that has ended, it says so as
 // Ended does.
 func Because(ctx context.Context, err error) error {
-	switch cause := context.Cause(ctx); {
-	case ctx.Err() == nil, errors.Is(err, ctx.Err()) && errors.Is(err, cause):
+	ended := ctx.Err()
+	if ended == nil {
 		return err
-	case errors.Is(err, ctx.Err()):
+	}
+	switch cause := context.Cause(ctx); {
+	case errors.Is(err, ended) && errors.Is(err, cause):
+		return err
+	case errors.Is(err, ended):
 		return fmt.Errorf("%w: %w", err, cause)
 	}
 	return fmt.Errorf("%w (%w)", Ended(ctx), err)
