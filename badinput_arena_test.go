@@ -69,7 +69,7 @@ var strangersVenues = append(slices.Clone(venues[2:]), tlsVenue)
 // The limits of an arena are small, so that what they end ends soon.
 const (
 	hasty         = 250 * time.Millisecond // the time for a handshake that is not to succeed
-	arenaResume   = 200 * time.Millisecond
+	arenaResume   = 500 * time.Millisecond
 	arenaSubs     = 100
 	arenaNames    = 200
 	arenaRequests = 100

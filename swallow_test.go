@@ -47,6 +47,7 @@ func (c *crossing) swallow(way faulty.Direction, events int, limits lahja.Limits
 	})
 	c.state(ep, broken)
 	atEndpoint, atBus := time.Since(begin), time.Duration(0)
+	time.Sleep(2*limits.Heartbeat - atEndpoint) // the bus may find out a moment later
 	synctest.Wait()
 	for len(log) > 0 {
 		if r := <-log; r.Message == "lahja: an endpoint has fallen silent" && atBus == 0 {

@@ -38,17 +38,18 @@ type entry[E any] struct {
 
 // letter is an event that is not decoded yet, and that nobody else has.
 type letter struct {
-	from, to int // its place in the payloads
 	source   window.Source
 	slot     uint64
+	from, to int32 // its place in the payloads
 	prompt   bool
 }
 
 // keep copies the payload of e, which is not decoded yet.
 func (b *block[E]) keep(e *entry[E], payload []byte, source window.Source, item window.Item) {
-	from := len(b.payloads)
+	l := letter{source: source, slot: item.Slot, prompt: item.Prompt, from: int32(len(b.payloads))}
 	b.payloads = append(b.payloads, payload...)
-	b.letters = append(b.letters, letter{from, len(b.payloads), source, item.Slot, item.Prompt})
+	l.to = int32(len(b.payloads))
+	b.letters = append(b.letters, l)
 	e.letter = len(b.letters)
 }
 
