@@ -247,6 +247,7 @@ func bySecret(t *testing.T) (*doorkeeper, []intruder, func() error) {
 	holder := say(wire.Hello{})
 	var w wire.Welcome
 	s.must(wire.ParseControl(holder.until(wire.TypeWelcome).Body, &w))
+	countedIn(holder)
 	k.admitted.Store(0)
 	guess := func(n int) error {
 		token := make([]byte, len(w.Token))
@@ -264,10 +265,15 @@ func bySecret(t *testing.T) (*doorkeeper, []intruder, func() error) {
 		holder.conn.Close() // what it really has lets it come back
 		g := say(wire.Hello{Session: w.Session, Token: w.Token, Attempt: 1 << 40})
 		g.until(wire.TypeWelcome)
-		g.record(wire.Append(nil, wire.TypePing, nil))
-		g.until(wire.TypePong) // it is counted by now
+		countedIn(g)
 		return nil
 	}
+}
+
+// countedIn waits until a stranger who is attached gets a sign of life: it is counted by then.
+func countedIn(g *stranger) {
+	g.record(wire.Append(nil, wire.TypePing, nil))
+	g.until(wire.TypePong)
 }
 
 // attended is a place in memory whose connections are counted.

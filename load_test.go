@@ -212,20 +212,16 @@ func TestStats(t *testing.T) {
 			return nil
 		})
 		event := lahja.EventName[load]()
-		own := statOf(s, pub.Stats(), "pub", event)
-		for own.Waiting == 0 { // until the call that waits has got that far
-			runtime.Gosched()
-			own = statOf(s, pub.Stats(), "pub", event)
-		}
 		bus := func(name string) lahja.Stat { return statOf(s, s.bus.Stats(), name, event) }
-		seen, lag := bus("pub"), bus("sub").Lag
-		for seen.Waiting == 0 || seen.Waited == 0 || seen.Broadcast < own.Broadcast ||
-			lag < 32<<10 {
+		// Until the call that waits has got as far as it will, and the bus was told.
+		own, seen, lag := lahja.Stat{}, lahja.Stat{}, int64(0)
+		for own.Waiting == 0 || seen.Waiting == 0 || seen.Waited == 0 ||
+			seen.Broadcast != own.Broadcast || lag < 32<<10 {
 			if s.ctx.Err() != nil {
 				s.Fatalf("the publisher says %+v, the bus %+v and a lag of %d", own, seen, lag)
 			}
-			runtime.Gosched() // until the bus was told
-			seen, lag = bus("pub"), bus("sub").Lag
+			runtime.Gosched()
+			own, seen, lag = statOf(s, pub.Stats(), "pub", event), bus("pub"), bus("sub").Lag
 		}
 		if own.Broadcast == 0 || own.Outstanding < 32<<10 || own.Waited == 0 ||
 			seen.Broadcast != own.Broadcast || seen.Outstanding < 32<<10 ||
