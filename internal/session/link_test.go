@@ -121,6 +121,35 @@ func TestBatching(t *testing.T) {
 	})
 }
 
+// A peer whose frames come one by one is answered at once; from one whose frames come many at a time
+// on, what is sent waits for its like, until so many have come alone again.
+func TestGauge(t *testing.T) {
+	alone(t, func(t *testing.T, a *side, peer *end) {
+		arrive := func(first uint64, words ...string) int32 {
+			var body []byte
+			for _, w := range words {
+				body = word(w)(body)
+			}
+			peer.Write(record(first, body))
+			synctest.Wait()
+			a.link.mu.Lock()
+			defer a.link.mu.Unlock()
+			return a.link.conn.few.Load()
+		}
+		for n := range uint64(calm + 1) {
+			if few, want := arrive(n, "alone"), int32(min(n+1, calm)); few != want {
+				t.Fatalf("%d have come alone, where %d have", few, want)
+			}
+		}
+		if few := arrive(calm+1, "one", "of two"); few != 0 {
+			t.Errorf("%d have come alone, where two came together", few)
+		}
+		if few := arrive(calm+3, "alone"); few != 1 {
+			t.Errorf("%d have come alone, where one has", few)
+		}
+	})
+}
+
 // Frames that go ahead do so in their order, and in records that the peer accepts, however many
 // there are.
 func TestSendAhead(t *testing.T) {
