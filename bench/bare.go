@@ -102,9 +102,9 @@ func listen(kind string) (net.Listener, error) {
 	return net.Listen("unix", socketPath())
 }
 
-// socketPath is a path for a socket; the system removes what is in the directory at some time.
+// socketPath is a path for a socket, in a directory that goes with the whole run.
 func socketPath() string {
-	return filepath.Join(must(os.MkdirTemp("", "lahja-bench")), "socket")
+	return filepath.Join(must(os.MkdirTemp("", "socket")), "socket")
 }
 
 func bareHost(kind string) func(*job) (*host, error) {

@@ -33,6 +33,12 @@ func run() error {
 			return beChild(os.Args[2])
 		}
 	}
+	scratch, err := os.MkdirTemp("", "lahja-bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	os.Setenv("TMPDIR", scratch) // also for the processes that measure, whose sockets are there
 	if len(os.Args) > 1 && os.Args[1] == "own" {
 		return ownMain(os.Args[2:])
 	}
