@@ -261,11 +261,15 @@ func (a *arena) left(sockets bool) string {
 }
 
 // weigh is how much more memory is in use than in the beginning, or than when there was least. What
-// the test itself holds counts as well: so it may be too much, and never too little.
+// the test itself holds counts as well: so it may be too much, and never too little. A second
+// collection, which takes long in a large process, is made only if the first leaves too much.
 func (a *arena) weigh() int64 {
 	a.calm.Lock()
 	defer a.calm.Unlock()
-	now := footprint()
+	now := inUse()
+	if now-a.weight > mebibyte {
+		now = footprint()
+	}
 	a.weight = min(a.weight, now)
 	return now - a.weight
 }

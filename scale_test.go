@@ -65,6 +65,11 @@ func (h *herd) hear(want item) error {
 // footprint is what the heap and the stacks take, in bytes.
 func footprint() int64 {
 	runtime.GC()
+	return inUse()
+}
+
+// inUse is the same after one collection, which leaves what pools have for one more.
+func inUse() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
