@@ -2,8 +2,10 @@ package lahja_test
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -82,6 +84,50 @@ func TestShutdownUnderCuts(t *testing.T) {
 	t.Logf("%d delivered all, %d said what they had not", delivered, told)
 	if delivered == 0 || told == 0 {
 		t.Error("that is not what this test is about")
+	}
+}
+
+// Shutdown does not say that all is delivered when a session that it waits for is lost.
+func TestShutdownTellsOfALostSession(t *testing.T) {
+	for way := range 4 {
+		ofBus, redials := way%2 == 1, way/2 == 1
+		cross(t, lahja.Limits{Resume: 3 * time.Second}, nil, func(c *crossing) {
+			place := lahja.Transport(c.wire)
+			if !redials {
+				place = once{place}
+			}
+			ep, err := lahja.Connect(c.ctx, "far", place)
+			if err != nil {
+				c.Fatal(err)
+			}
+			defer ep.Close()
+			from, to, out := ep, c.own, faulty.Out
+			shutdown, want := ep.Shutdown, lahja.ErrSessionLost
+			if ofBus {
+				from, to, out = to, from, faulty.In
+				shutdown, want = c.bus.Shutdown, lahja.ErrClosed
+			}
+			_, err = lahja.Subscribe(c.ctx, to, func(context.Context, lahja.Event[item]) {})
+			if err != nil {
+				c.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			c.wire.Stall(out)
+			c.broadcast(from, 1)
+			done := make(chan error, 1)
+			go func() {
+				ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+				defer cancel()
+				done <- shutdown(ctx)
+			}()
+			time.Sleep(time.Second)
+			c.wire.Refuse(true)
+			c.wire.Cut(faulty.Reset)
+			if err := <-done; !errors.Is(err, want) || !strings.Contains(err.Error(), `"far"`) ||
+				!strings.Contains(err.Error(), "1 events") {
+				c.Errorf("of the bus: %v, redials: %v: Shutdown returns %v", ofBus, redials, err)
+			}
+		})
 	}
 }
 

@@ -144,3 +144,35 @@ func TestHeartbeatPatience(t *testing.T) {
 		})
 	}
 }
+
+// A link whose connection is only about to be carried is asked for a sign of life over that one;
+// one that has lost its connection has none to give.
+func TestSignBeforeConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, y := duplex(roomy)
+		a, b := newSideWith(x, lasting), newSideWith(y, lasting)
+		spoke, broke := a.link.Sign()
+		if broke != nil {
+			t.Fatal("it has no connection yet, and that has ended")
+		}
+		go a.run()
+		go b.run()
+		synctest.Wait()
+		select {
+		case <-spoke:
+		default:
+			t.Error("it does not give a sign of life")
+		}
+		x.Close()
+		<-a.done
+		if _, broke = a.link.Sign(); broke == nil {
+			t.Fatal("its connection has not ended")
+		}
+		<-broke
+		a.link.Kill(nil)
+		b.link.Kill(nil)
+		<-b.done
+		<-a.link.Over()
+		<-b.link.Over()
+	})
+}

@@ -151,6 +151,41 @@ func TestGoodbyeUnread(t *testing.T) {
 	})
 }
 
+// A Goodbye that was lost with its connection is said again, and nothing after it.
+func TestGoodbyeAgain(t *testing.T) {
+	for _, lose := range []string{"the first", "the answer"} {
+		coupled(t, lasting, func(t *testing.T, c *couple) {
+			p := c.y.in
+			if lose == "the answer" {
+				p = c.x.in
+			}
+			p.reads(0)
+			c.a.say("before")
+			c.a.link.Goodbye(wire.Goodbye{Message: "why"})
+			synctest.Wait()
+			c.cut()
+			c.wait()
+			c.a.took(1, wire.Event{Flags: wire.FlagPrompt}) // must not be reported any more
+			if lose == "the answer" {
+				if _, err := c.b.link.Claim(1); err != nil {
+					<-c.b.link.Over() // it had heard and said everything
+					return
+				}
+				c.attempt = 1
+			}
+			c.resume(t, roomy)
+			<-c.a.link.Over()
+			<-c.b.link.Over()
+			if c.a.ends[0].err != nil || c.b.ends[0].err != nil {
+				t.Errorf("%s is lost: ended with %v and %v", lose, c.a.ends, c.b.ends)
+			}
+			if got := c.b.words(); !slices.Equal(got, []string{"before"}) {
+				t.Errorf("%s is lost: arrived: %q", lose, got)
+			}
+		})
+	}
+}
+
 func goodbye(message string) []byte {
 	return wire.AppendControl(nil, wire.TypeGoodbye, wire.Goodbye{Message: message})
 }

@@ -386,3 +386,19 @@ func TestWithdraw(t *testing.T) {
 		})
 	}
 }
+
+// A request that is withdrawn when the link has ended is not there any more.
+func TestWithdrawAfterTheEnd(t *testing.T) {
+	coupled(t, lasting, func(t *testing.T, c *couple) {
+		c.cut()
+		c.wait()
+		o := newOwner()
+		c.a.request(o, 7) // it waits for another connection
+		c.a.link.Kill(nil)
+		<-c.a.link.Over()
+		c.a.link.Withdraw(7)
+		if o.count() != 1 {
+			t.Errorf("%d settled", o.count())
+		}
+	})
+}

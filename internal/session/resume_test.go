@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -92,13 +91,6 @@ func coupled(t *testing.T, opt Options, test func(t *testing.T, c *couple)) {
 	})
 }
 
-// keeps is how much is kept for a resume.
-func (o *outbox) keeps() (records int, bytes int64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.kept), o.keptSize
-}
-
 // What was written and not received is written again, and nothing else.
 func TestResume(t *testing.T) {
 	coupled(t, lasting, func(t *testing.T, c *couple) {
@@ -118,108 +110,6 @@ func TestResume(t *testing.T) {
 			t.Errorf("arrived: %q", got)
 		}
 		if got := c.a.words(); !slices.Equal(got, []string{"back"}) {
-			t.Errorf("arrived: %q", got)
-		}
-	})
-}
-
-// What is confirmed is not kept, and on an idle link that is everything.
-func TestConfirm(t *testing.T) {
-	coupled(t, lasting, func(t *testing.T, c *couple) {
-		for range 100 {
-			c.a.say(strings.Repeat("x", 5000))
-			time.Sleep(ackDelay / 10)
-			synctest.Wait()
-			if records, bytes := c.a.link.out.keeps(); bytes > 2*ackBytes {
-				t.Fatalf("%d bytes are kept in %d records", bytes, records)
-			}
-		}
-		time.Sleep(2 * ackDelay)
-		synctest.Wait()
-		if records, bytes := c.a.link.out.keeps(); records != 0 || bytes != 0 {
-			t.Errorf("%d bytes are kept in %d records", bytes, records)
-		}
-		writes := c.x.in.writes
-		time.Sleep(time.Hour)
-		if c.x.in.writes != writes {
-			t.Error("something was written without need")
-		}
-	})
-}
-
-// What was never sent cannot be confirmed; what was confirmed before may be again.
-func TestConfirmTooMuch(t *testing.T) {
-	coupled(t, lasting, func(t *testing.T, c *couple) {
-		c.a.say("one", "two")
-		time.Sleep(2 * ackDelay)
-		synctest.Wait()
-		c.y.Write(record(0, wire.AppendUvarints(nil, wire.TypeConfirm, 3)))
-		<-c.a.link.Over()
-		var fouled *ProtocolError
-		if err := c.a.ends[0].err; !errors.As(err, &fouled) ||
-			!strings.Contains(err.Error(), "it confirms 3 frames") {
-			t.Errorf("it ended with %v", err)
-		}
-	})
-}
-
-// A link without a connection ends with its window, and says how much did not arrive.
-func TestLapse(t *testing.T) {
-	coupled(t, lasting, func(t *testing.T, c *couple) {
-		o := newOwner()
-		c.a.event(o, 1, false, nil)
-		time.Sleep(2 * ackDelay) // it is confirmed, and not taken
-		c.cut()
-		synctest.Wait()
-		for i := range 4 {
-			c.a.event(o, int64(i+2), false, nil)
-		}
-		begin := time.Now()
-		<-c.a.link.Over()
-		if took := time.Since(begin); took != lasting.Window {
-			t.Errorf("it took %v", took)
-		}
-		if got := c.a.ends[0]; got != (ended{ErrLapsed, 4}) || o.count() != 5 {
-			t.Errorf("ended: %v; %d of 5 events are settled", got, o.count())
-		}
-		if _, err := c.a.link.Claim(9); err != ErrLapsed {
-			t.Errorf("it can be claimed: %v", err)
-		}
-	})
-}
-
-// One that is resumed in time lives on, as often as that happens.
-func TestNoLapse(t *testing.T) {
-	coupled(t, lasting, func(t *testing.T, c *couple) {
-		for range 10 {
-			c.cut()
-			c.wait()
-			time.Sleep(lasting.Window - 1)
-			c.resume(t, roomy)
-		}
-		time.Sleep(10 * lasting.Window)
-		c.a.say("there")
-		synctest.Wait()
-		if got := c.b.words(); len(got) != 1 || len(c.a.ends)+len(c.b.ends) > 0 {
-			t.Errorf("arrived: %q; ends: %v %v", got, c.a.ends, c.b.ends)
-		}
-	})
-}
-
-// A timer that fires late, when the link has been resumed and has broken again, ends nothing.
-func TestLateLapse(t *testing.T) {
-	coupled(t, lasting, func(t *testing.T, c *couple) {
-		c.cut()
-		c.wait()
-		time.Sleep(lasting.Window - 1)
-		c.resume(t, roomy)
-		c.cut()
-		c.wait()
-		c.a.link.lapsed()
-		c.resume(t, roomy)
-		c.a.say("there")
-		synctest.Wait()
-		if got := c.b.words(); len(got) != 1 {
 			t.Errorf("arrived: %q", got)
 		}
 	})
@@ -292,41 +182,6 @@ func TestCanResume(t *testing.T) {
 	})
 }
 
-// A Goodbye that was lost with its connection is said again, and nothing after it.
-func TestGoodbyeAgain(t *testing.T) {
-	for _, lose := range []string{"the first", "the answer"} {
-		coupled(t, lasting, func(t *testing.T, c *couple) {
-			p := c.y.in
-			if lose == "the answer" {
-				p = c.x.in
-			}
-			p.reads(0)
-			c.a.say("before")
-			c.a.link.Goodbye(wire.Goodbye{Message: "why"})
-			synctest.Wait()
-			c.cut()
-			c.wait()
-			c.a.took(1, wire.Event{Flags: wire.FlagPrompt}) // must not be reported any more
-			if lose == "the answer" {
-				if _, err := c.b.link.Claim(1); err != nil {
-					<-c.b.link.Over() // it had heard and said everything
-					return
-				}
-				c.attempt = 1
-			}
-			c.resume(t, roomy)
-			<-c.a.link.Over()
-			<-c.b.link.Over()
-			if c.a.ends[0].err != nil || c.b.ends[0].err != nil {
-				t.Errorf("%s is lost: ended with %v and %v", lose, c.a.ends, c.b.ends)
-			}
-			if got := c.b.words(); !slices.Equal(got, []string{"before"}) {
-				t.Errorf("%s is lost: arrived: %q", lose, got)
-			}
-		})
-	}
-}
-
 // A record that was damaged on its way breaks the connection and not the link.
 func TestDamageIsRepaired(t *testing.T) {
 	for at := range wire.HeaderSize + wire.FrameHeader + 3 {
@@ -352,66 +207,6 @@ func TestDamageIsRepaired(t *testing.T) {
 			})
 		}
 	}
-}
-
-// Bytes of a link that is resumed count towards the limit until they are confirmed.
-func TestKeptIsBounded(t *testing.T) {
-	opt := lasting
-	opt.Limit = 100_000
-	coupled(t, opt, func(t *testing.T, c *couple) {
-		c.y.in.reads(0)
-		for i := 0; len(c.a.ends) == 0; i++ {
-			if i > 100 {
-				t.Fatal("it does not end")
-			}
-			c.a.say(strings.Repeat("x", 1000))
-			synctest.Wait()
-		}
-		if got := c.a.ends[0].err; got != ErrOverflow {
-			t.Errorf("it ended with %v", got)
-		}
-	})
-}
-
-// deep is a connection that swallows what is written.
-type deep struct{ end chan struct{} }
-
-func (d *deep) Write(b []byte) (int, error) { return len(b), nil }
-func (d *deep) Close() error                { close(d.end); return nil }
-
-func (d *deep) Read([]byte) (int, error) {
-	<-d.end
-	return 0, io.EOF
-}
-
-// What is kept takes memory by its size, however few bytes each record has.
-func TestKeptIsSmall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := newSideWith(&deep{make(chan struct{})}, lasting)
-		go a.run()
-		defer finish(a)
-		o, payload := newOwner(), make([]byte, 64)
-		const events = 10_000
-		before := heapInUse()
-		for range events {
-			a.event(o, 1, false, payload)
-			synctest.Wait() // it is written alone
-		}
-		each := (heapInUse() - before) / events
-		records, bytes := a.link.out.keeps()
-		t.Logf("%d bytes in %d records take %d bytes each", bytes, records, each)
-		if records != events || each > 600 {
-			t.Errorf("%d records are kept, which take %d bytes each", records, each)
-		}
-	})
-}
-
-func heapInUse() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC() // what a sync.Pool has as well
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // resumeProperty: whatever is cut, wherever, each side gets what the other has sent, once and in
@@ -481,52 +276,4 @@ func resumeProperty(t *rapid.T) {
 
 func TestResumeProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, resumeProperty) })
-}
-
-// A link whose connection is only about to be carried is asked for a sign of life over that one;
-// one that has lost its connection has none to give.
-func TestSignBeforeConnection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		x, y := duplex(roomy)
-		a, b := newSideWith(x, lasting), newSideWith(y, lasting)
-		spoke, broke := a.link.Sign()
-		if broke != nil {
-			t.Fatal("it has no connection yet, and that has ended")
-		}
-		go a.run()
-		go b.run()
-		synctest.Wait()
-		select {
-		case <-spoke:
-		default:
-			t.Error("it does not give a sign of life")
-		}
-		x.Close()
-		<-a.done
-		if _, broke = a.link.Sign(); broke == nil {
-			t.Fatal("its connection has not ended")
-		}
-		<-broke
-		a.link.Kill(nil)
-		b.link.Kill(nil)
-		<-b.done
-		<-a.link.Over()
-		<-b.link.Over()
-	})
-}
-
-// A request that is withdrawn when the link has ended is not there any more.
-func TestWithdrawAfterTheEnd(t *testing.T) {
-	coupled(t, lasting, func(t *testing.T, c *couple) {
-		c.cut()
-		c.wait()
-		o := newOwner()
-		c.a.request(o, 7) // it waits for another connection
-		c.a.link.Kill(nil)
-		<-c.a.link.Over()
-		c.a.link.Withdraw(7)
-		if o.count() != 1 {
-			t.Errorf("%d settled", o.count())
-		}
-	})
 }
