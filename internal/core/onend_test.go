@@ -21,9 +21,9 @@ func (o observed) Finished() {
 	o.after()
 }
 
-// Done waits for OnEnd of a subscription that ends at the same moment: when its mailbox has ended and
-// is about to close, when its pump has yet to return, and when the endpoint does not know it any
-// more.
+// Done waits for OnEnd of a subscription that ends at the same moment: when its mailbox has ended
+// and is about to close, when its pump has yet to return, and when the endpoint does not know it
+// any more.
 func TestDoneWaitsForOnEnd(t *testing.T) {
 	ends := map[string]func(*Endpoint){
 		"Close":    func(ep *Endpoint) { ep.Close() },

@@ -57,8 +57,8 @@ type Events[E any] struct {
 	blocks blocks[E]
 }
 
-// Owner is whose a Mailbox is. Ending and Go are called under the Mailbox's lock, and must only count
-// and start a goroutine.
+// Owner is whose a Mailbox is. Ending and Go are called under the Mailbox's lock, and must only
+// count and start a goroutine.
 type Owner interface {
 	Complete()       // Take is reached; called once, by whoever pushed the last event
 	Ending()         // the channel closes whether anyone reads or not; called once, before Finished

@@ -206,7 +206,8 @@ func TestUndecodable(t *testing.T) {
 						opt, w.finished, w.closing, w.settled.count, w.flights, w.account.Used(),
 						w.owed)
 				}
-				if !slices.Equal(got, []int{0, 1, 2, 3, 4, 5}) || !slices.Equal(w.lost, []int{6, 7}) {
+				if !slices.Equal(got, []int{0, 1, 2, 3, 4, 5}) ||
+					!slices.Equal(w.lost, []int{6, 7}) {
 					t.Errorf("%+v: %v came and %v were lost, where 6 cannot be decoded", opt, got,
 						w.lost)
 				}

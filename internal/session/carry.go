@@ -32,7 +32,9 @@ type carrier struct {
 	down   chan struct{} // closed when it is about to end
 	done   chan struct{} // closed when neither its reader nor its writer is left
 
-	few   atomic.Int32 // of the last records, how many in a row had one numbered frame; at most calm
+	// few is of the last records how many in a row had one numbered frame; at most calm.
+	few atomic.Int32
+
 	began time.Time
 	heard atomic.Int64   // when bytes came last, in nanoseconds since began
 	wrote atomic.Int64   // when a record was written last

@@ -121,8 +121,8 @@ func TestBatching(t *testing.T) {
 	})
 }
 
-// A peer whose frames come one by one is answered at once; from one whose frames come many at a time
-// on, what is sent waits for its like, until so many have come alone again.
+// A peer whose frames come one by one is answered at once; from one whose frames come many at a
+// time on, what is sent waits for its like, until so many have come alone again.
 func TestGauge(t *testing.T) {
 	alone(t, func(t *testing.T, a *side, peer *end) {
 		arrive := func(first uint64, words ...string) int32 {
