@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/core"
 )
 
 // quiet is how long Expect looks for what must not come once everything has come that must.
@@ -35,13 +36,15 @@ func Record[T any](
 ) *Recording[T] {
 	tb.Helper()
 	r := &Recording[T]{endpoint: ep.Name(), changed: make(chan struct{})}
+	ctx, end := context.WithCancel(core.Finishing(tb.Context()))
 	var err error
-	if r.sub, err = lahja.Subscribe(tb.Context(), ep, r.add, opts...); err != nil {
+	if r.sub, err = lahja.Subscribe(ctx, ep, r.add, opts...); err != nil {
+		end()
 		tb.Fatalf("lahjatest: recording %s: %v", lahja.EventName[T](), err)
 	}
 	tb.Cleanup(func() {
 		tb.Helper()
-		r.sub.Unsubscribe()
+		end()
 		<-r.sub.Done()
 		r.checkRest(tb)
 	})

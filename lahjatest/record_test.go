@@ -249,3 +249,31 @@ func TestExpectAfterTheEndOfARecording(t *testing.T) {
 			"  - 0  {N: 2}")
 	})
 }
+
+// What has arrived when the test ends is recorded, although its handler has not run yet.
+func TestRecordKeepsWhatHasArrivedAtTheEnd(t *testing.T) {
+	const many = 1000
+	for _, setup := range lahjatest.Transports() {
+		t.Run(setup.Name, func(t *testing.T) {
+			var heard *lahjatest.Recording[number]
+			within(func(t testing.TB) {
+				a := setup.NewBus(t).Endpoint("a")
+				heard = lahjatest.Record[number](t, a)
+				say(t, a, make([]int, many)...)
+			}).wantNoFailure(t)
+			if n := len(heard.Events()); n != many {
+				t.Errorf("%d were recorded of %d", n, many)
+			}
+		})
+	}
+}
+
+// So what has come after all fails the test also if it came at the last moment.
+func TestExpectIsStrictToTheEnd(t *testing.T) {
+	within(func(t testing.TB) {
+		a := lahjatest.NewBus(t).Endpoint("a")
+		heard := lahjatest.Record[number](t, a)
+		lahjatest.Expect(t, heard, 0)
+		say(t, a, 1)
+	}).wantFailure(t, "came after all that was expected", `  + 0  {N: 1} from "a"`)
+}

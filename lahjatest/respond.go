@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/core"
 )
 
 // Exchange is a line in the script of [Respond]: the request that is due, and its answer.
@@ -27,13 +28,15 @@ func Respond[Req, Resp any](
 ) {
 	tb.Helper()
 	r := &responder[Req, Resp]{tb: tb, endpoint: ep.Name(), script: script}
-	sub, err := lahja.Handle(tb.Context(), ep, r.answer, opts...)
+	ctx, end := context.WithCancel(core.Finishing(tb.Context()))
+	sub, err := lahja.Handle(ctx, ep, r.answer, opts...)
 	if err != nil {
+		end()
 		tb.Fatalf("lahjatest: responding to %s: %v", lahja.EventName[Req](), err)
 	}
 	tb.Cleanup(func() {
 		tb.Helper()
-		sub.Unsubscribe()
+		end()
 		<-sub.Done()
 		r.checkRest()
 	})

@@ -101,3 +101,16 @@ func TestRespondThatCannot(t *testing.T) {
 		t.Errorf("it went on")
 	}).wantFailure(t, "responding", "Concurrency(0)")
 }
+
+// What has arrived when the test ends has come, although it was not answered yet.
+func TestRespondToWhatHasArrivedAtTheEnd(t *testing.T) {
+	for _, setup := range lahjatest.Transports() {
+		t.Run(setup.Name, func(t *testing.T) {
+			within(func(t testing.TB) {
+				shop := setup.NewBus(t).Endpoint("shop")
+				lahjatest.Respond(t, shop, make([]lahjatest.Exchange[number, double], 1000))
+				say(t, shop, make([]int, 1000)...)
+			}).wantNoFailure(t)
+		})
+	}
+}
