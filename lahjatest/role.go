@@ -237,21 +237,19 @@ func (b *Bus) runCommand(cmd *exec.Cmd, name string, stdin io.Closer) error {
 		}
 		return b.superviseProcess(cmd.Wait, func() { cmd.Process.Kill() })
 	}
-	child, err := pipe.Spawn(b.ctx, b.Bus, cmd, pipe.As(name))
-	stdin.Close()
-	switch {
-	case err != nil && b.ctx.Err() != nil:
-		return nil // the test was over before the role began
-	case err != nil:
-		return err
-	}
-	wait := func() error {
+	// Not the test's context: a process that is just beginning ends by itself, and says how.
+	ctx, kill := context.WithCancel(context.Background())
+	defer kill()
+	return b.superviseProcess(func() error {
+		child, err := pipe.Spawn(ctx, b.Bus, cmd, pipe.As(name))
+		stdin.Close()
+		if err != nil {
+			return err
+		}
+		defer context.AfterFunc(ctx, func() { child.Stop(ctx) })()
 		<-child.Done()
 		return child.Err()
-	}
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	return b.superviseProcess(wait, func() { child.Stop(now) })
+	}, kill)
 }
 
 // superviseProcess is supervise for what ends when it is killed.
