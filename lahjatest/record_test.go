@@ -146,7 +146,13 @@ type rich struct {
 	Counts map[string]int
 	Pair   [2]bool
 	Parts  []order
+	Mood   mood
 }
+
+// mood does not tell all.
+type mood int
+
+func (mood) String() string { return "fair" }
 
 func full() rich {
 	return rich{
@@ -178,6 +184,7 @@ func TestExpectComparesByField(t *testing.T) {
 			`.Parts[0].Tags[0]: expected "new", received "old"`},
 		"shorter": {func(r *rich) { r.Parts[0].Tags = r.Parts[0].Tags[:0] },
 			`.Parts[0].Tags[0]: expected "new", received nothing`},
+		"mood": {func(r *rich) { r.Mood = 2 }, `.Mood: expected 0, received 2`},
 		"longer": {func(r *rich) { r.Parts = append(r.Parts, order{}) },
 			`.Parts[1]: expected nothing, received {Item: "", Count: 0, Tags: nil}`},
 	} {
@@ -194,6 +201,27 @@ func TestExpectComparesByField(t *testing.T) {
 			}, func(t *testing.T, test *fake) { test.wantFailure(t, c.shown) })
 		})
 	}
+}
+
+// What is too long to be shown is shown from where it differs.
+func TestExpectShowsWhereLongValuesDiffer(t *testing.T) {
+	much := strings.Repeat("x", 1000)
+	within(func(t testing.TB) {
+		a := lahjatest.NewBus(t).Endpoint("a")
+		heard := lahjatest.Record[order](t, a)
+		must(t, lahja.Broadcast(t.Context(), a, order{Item: much + "yes"}))
+		lahjatest.Expect(t, heard, time.Minute, order{Item: much + "no"})
+	}).wantFailure(t, `.Item: expected …xxx`, `xxno", received …xxx`, `xxyes"`)
+}
+
+// So is an event that has no fields.
+func TestExpectOfWhatDoesNotTellAll(t *testing.T) {
+	within(func(t testing.TB) {
+		a := lahjatest.NewBus(t).Endpoint("a")
+		heard := lahjatest.Record[mood](t, a)
+		must(t, lahja.Broadcast(t.Context(), a, mood(1)))
+		lahjatest.Expect(t, heard, time.Minute, mood(2))
+	}).wantFailure(t, "  - 0  fair", "  + 0  fair", "it: expected 2, received 1")
 }
 
 // A long list shows what differs and a little around it.
