@@ -133,6 +133,10 @@ func TestRecordOfWhatCannotBeRecorded(t *testing.T) {
 		lahjatest.Record[number](t, lahjatest.NewBus(t).Endpoint("a"), lahja.Buffer(-1))
 		t.Errorf("it went on")
 	}).wantFailure(t, "recording", "Buffer(-1)")
+	within(func(t testing.TB) {
+		lahjatest.Record[func()](t, lahjatest.NewBus(t).Endpoint("a"))
+		t.Errorf("it went on")
+	}).wantFailure(t, `recording func() at "a"`, "cannot be an event")
 }
 
 // rich has of each kind that is compared.
@@ -276,6 +280,36 @@ func TestExpectAfterTheEndOfARecording(t *testing.T) {
 		test.wantFailure(t, `recording has ended: lahja: closed: endpoint "a" was closed`,
 			"  - 0  {N: 2}")
 	})
+}
+
+// Also when that is why there are no more.
+func TestExpectMoreThanTake(t *testing.T) {
+	within(func(t testing.TB) {
+		a := lahjatest.NewBus(t).Endpoint("a")
+		heard := lahjatest.Record[number](t, a, lahja.Take(1))
+		say(t, a, 1, 2)
+		lahjatest.Expect(t, heard, time.Hour, numbers(1, 2)...)
+	}).wantFailure(t, "recording has ended, with as many as lahja.Take says:", "  - 1  {N: 2}")
+}
+
+// In a bubble what takes no time has arrived within no time.
+func TestExpectWithinNoTime(t *testing.T) {
+	inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {
+		a, b := bus.Endpoint("a"), bus.Endpoint("b")
+		heard := lahjatest.Record[number](t, b)
+		say(t, a, 1)
+		lahjatest.Expect(t, heard, 0, number{1})
+	}, func(t *testing.T, test *fake) { test.wantNoFailure(t) })
+}
+
+// A test that has failed is not told again of what came too late.
+func TestExpectFailsOnce(t *testing.T) {
+	inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {
+		a := bus.Endpoint("a")
+		heard := lahjatest.Record[number](t, a)
+		defer say(t, a, 1)
+		lahjatest.Expect(t, heard, time.Second, number{1})
+	}, func(t *testing.T, test *fake) { test.wantFailure(t, "received 0 within 1s") })
 }
 
 // What has arrived when the test ends is recorded, although its handler has not run yet.

@@ -3,6 +3,7 @@ package lahjatest
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -16,13 +17,16 @@ import (
 type Exchange[Req, Resp any] struct {
 	Request  Req           // that is due
 	Response Resp          // its answer
-	Err      error         // the answer, instead of Response
+	Err      error         // the answer, instead of Response; it arrives as a lahja.RemoteError
 	After    time.Duration // how long to wait before the answer; less if the requester gives up
 }
 
 // Respond answers the requests of type Req by a script: the first request as its first line says,
-// and so on. An unexpected request is answered with an error and fails the test; so does the end of
-// the test before all requests have come. When Respond returns, it is ready to answer.
+// and so on. An unexpected request is answered with an error and fails the test, which goes on, and
+// the line that was due still is. The test also fails if it ends before all requests have come. An
+// event that is no request is due as one is, and has no answer. Values are compared as by [Expect].
+//
+// When Respond returns, it is ready to answer. If it cannot subscribe, it ends the test.
 func Respond[Req, Resp any](
 	tb testing.TB, ep *lahja.Endpoint, script []Exchange[Req, Resp], opts ...lahja.SubscribeOption,
 ) {
@@ -32,7 +36,8 @@ func Respond[Req, Resp any](
 	sub, err := lahja.Handle(ctx, ep, r.answer, opts...)
 	if err != nil {
 		end()
-		tb.Fatalf("lahjatest: responding to %s: %v", lahja.EventName[Req](), err)
+		tb.Fatalf("lahjatest: responding to %v at %q: %v", reflect.TypeFor[Req](), r.endpoint,
+			err)
 	}
 	tb.Cleanup(func() {
 		tb.Helper()

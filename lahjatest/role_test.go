@@ -129,7 +129,7 @@ func TestRoleThatIsNotThere(t *testing.T) {
 	within(func(t testing.TB) {
 		lahjatest.NewBus(t).Start("juggler", "a")
 		t.Errorf("it went on")
-	}).wantFailure(t, `no role "juggler"`, "lahjatest.Main")
+	}).wantFailure(t, `no role "juggler"`, "lahjatest.Main", `"doubler"`)
 }
 
 func TestWhatAProcessPrintsIsLogged(t *testing.T) {
