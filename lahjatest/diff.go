@@ -145,15 +145,20 @@ func common(begin, want, got int, same func(i, j int) bool) func(i, j int) int {
 	return func(i, j int) int { return table[at(i, j)] }
 }
 
-// fields shows in which parts two values differ, unless that is the whole.
+// fields shows in which parts two values differ, unless that is the whole and can be seen.
 func fields(want, got any) string {
 	var out strings.Builder
 	n := 0
-	differences(reflect.ValueOf(want), reflect.ValueOf(got), "", func(path string, w, g string) {
+	report := func(path string, show func() (w, g string)) {
+		if path == "" && format(want) == format(got) {
+			path = "it"
+		}
 		if n++; path != "" && n <= maxFields {
+			w, g := show()
 			fmt.Fprintf(&out, "         %s: expected %s, received %s\n", path, w, g)
 		}
-	})
+	}
+	differences(reflect.ValueOf(want), reflect.ValueOf(got), "", report)
 	if n > maxFields {
 		fmt.Fprintf(&out, "         … and %d more\n", n-maxFields)
 	}

@@ -22,6 +22,10 @@
 // within this time. [Respond] answers requests by a script. When they fail, they show what arrived
 // instead.
 //
+// What says that it ends the test calls [testing.TB.FailNow], and so has to be called in the test's
+// own goroutine. What fails meanwhile, such as a role or a request that Respond does not expect, is
+// reported at once, and the test goes on.
+//
 // # Roles
 //
 // A [Role] is a part of a test with an endpoint of its own. [Bus.Start] runs it in a goroutine or
@@ -132,7 +136,8 @@ func spread(how string, apart func(int) bool) []Setup {
 	return setups
 }
 
-// Bus is a bus that ends with its test. All methods may be called concurrently.
+// Bus is a bus that ends with its test. All methods may be called concurrently, but Endpoint and
+// Start, which may end the test, only in its goroutine.
 type Bus struct {
 	*lahja.Bus
 	tb    testing.TB
@@ -218,7 +223,8 @@ func (b *Bus) serve() (stop func()) {
 	}
 }
 
-// Context returns a context that ends with the test, or as soon as a role has failed.
+// Context returns a context that ends with the test, or as soon as a role has failed: then the
+// error of the role is its [context.Cause].
 func (b *Bus) Context() context.Context { return b.ctx }
 
 // Endpoint attaches an endpoint as the setup says, and ends the test if that fails. It is closed
@@ -235,8 +241,8 @@ func (b *Bus) Endpoint(name string) *lahja.Endpoint {
 	return ep
 }
 
-// Connect attaches an endpoint as the setup says. It is for programs that attach endpoints
-// themselves; they have to close them.
+// Connect attaches an endpoint as the setup says, and fails as [lahja.Connect] does. It is for
+// programs that attach endpoints themselves; they have to close them.
 func (b *Bus) Connect(
 	ctx context.Context, name string, opts ...lahja.EndpointOption,
 ) (*lahja.Endpoint, error) {
@@ -268,7 +274,7 @@ func (b *Bus) endEndpoints() {
 }
 
 // onlooker is the name of the endpoint that looks who else is left.
-const onlooker = "lahjatest"
+const onlooker = "lahjatest, who looks who is left" // nobody else has such a name
 
 // checkNobodyLeft fails the test if endpoints are attached. If it has failed already they may be a
 // consequence: the bus keeps the place of a process that has died, until it cannot come back.

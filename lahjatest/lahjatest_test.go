@@ -94,6 +94,17 @@ func TestEndpointThatIsLeftFailsTheTest(t *testing.T) {
 	}
 }
 
+// Also one with the name of this package.
+func TestEndpointNamedLahjatestThatIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		within(func(t testing.TB) {
+			bus := lahjatest.NewBus(t)
+			_, err := bus.Connect(bus.Context(), "lahjatest")
+			must(t, err)
+		}).wantFailure(t, `["lahjatest"]`, "still attached")
+	})
+}
+
 func TestHandlerThatDoesNotReturnFailsTheTest(t *testing.T) {
 	for _, setup := range bubbled() {
 		synctest.Test(t, func(t *testing.T) {

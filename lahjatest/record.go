@@ -3,6 +3,7 @@ package lahjatest
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/core"
 )
 
 // quiet is how long Expect looks for what must not come once everything has come that must.
@@ -28,20 +30,24 @@ type Recording[T any] struct {
 }
 
 // Record subscribes to the events of type T and keeps them. When it returns it is subscribed: what
-// is broadcast anywhere afterwards is recorded, until the test ends. It counts as a subscriber,
-// unless it is given [lahja.Observe].
+// is broadcast anywhere afterwards is recorded, until the test or the endpoint ends. What the
+// endpoint has got when the test ends is recorded before the test is over; what is still on its way
+// from another is not. Record counts as a subscriber, unless it is given [lahja.Observe]. If it
+// cannot subscribe, it ends the test.
 func Record[T any](
 	tb testing.TB, ep *lahja.Endpoint, opts ...lahja.SubscribeOption,
 ) *Recording[T] {
 	tb.Helper()
 	r := &Recording[T]{endpoint: ep.Name(), changed: make(chan struct{})}
+	ctx, end := context.WithCancel(core.Finishing(tb.Context()))
 	var err error
-	if r.sub, err = lahja.Subscribe(tb.Context(), ep, r.add, opts...); err != nil {
-		tb.Fatalf("lahjatest: recording %s: %v", lahja.EventName[T](), err)
+	if r.sub, err = lahja.Subscribe(ctx, ep, r.add, opts...); err != nil {
+		end()
+		tb.Fatalf("lahjatest: recording %v at %q: %v", reflect.TypeFor[T](), r.endpoint, err)
 	}
 	tb.Cleanup(func() {
 		tb.Helper()
-		r.sub.Unsubscribe()
+		end()
 		<-r.sub.Done()
 		r.checkRest(tb)
 	})
@@ -56,7 +62,8 @@ func (r *Recording[T]) add(_ context.Context, ev lahja.Event[T]) {
 	r.changed = make(chan struct{})
 }
 
-// Events returns all that was recorded so far, in the order of arrival.
+// Events returns all that was recorded so far, in the order of arrival, also what Expect has dealt
+// with. It does not wait.
 func (r *Recording[T]) Events() []lahja.Event[T] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,6 +85,26 @@ func (r *Recording[T]) deal(n int) {
 	r.expected += n
 }
 
+// fail notes that the test has failed: its end has nothing to add.
+func (r *Recording[T]) fail() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expected, r.strict = len(r.events), false
+}
+
+// ending says why nothing is recorded any more, if that is so.
+func (r *Recording[T]) ending() string {
+	select {
+	case <-r.sub.Done():
+	default:
+		return ""
+	}
+	if err := r.sub.Err(); err != nil {
+		return fmt.Sprintf("; recording has ended: %v", err)
+	}
+	return "; recording has ended, with as many as lahja.Take says"
+}
+
 // checkRest fails the test if something has come after all that was expected.
 func (r *Recording[T]) checkRest(tb testing.TB) {
 	tb.Helper()
@@ -85,7 +112,7 @@ func (r *Recording[T]) checkRest(tb testing.TB) {
 	defer r.mu.Unlock()
 	if rest := r.events[r.expected:]; r.strict && len(rest) > 0 {
 		tb.Errorf("%s came after all that was expected (+ received):\n%s", r.title(),
-			compare(nil, rest))
+			strings.TrimRight(compare(nil, rest), "\n"))
 	}
 }
 
@@ -95,17 +122,18 @@ func (r *Recording[T]) title() string {
 
 // Expect checks that the next events of a recording are exactly these, in this order, and arrive
 // within this time. If not, it ends the test and shows the difference. The next Expect goes on
-// where this one has ended.
+// where this one has ended; two of them at a time cannot share a recording.
 //
 // Something else is noticed if it arrives within 20 ms after the last expected event or, if none is
 // expected, before the time is over. What is recorded later fails the next Expect, or the test at
 // its end. In a bubble of [testing/synctest] that is exact: everything that takes no time has
-// arrived.
+// arrived, also within 0.
 //
 // When the subscription of the recording has ended, Expect does not wait any longer and says why.
 //
 // Values are compared field by field, or by the method Equal of a type that has one. NaN equals
-// NaN.
+// NaN; nil does not equal an empty slice or map. Nothing but values is compared: for Origin, Key
+// and so on there is [Recording.Events].
 func Expect[T any](tb testing.TB, r *Recording[T], within time.Duration, want ...T) {
 	tb.Helper()
 	got, late := r.collect(within, want)
@@ -113,15 +141,12 @@ func Expect[T any](tb testing.TB, r *Recording[T], within time.Duration, want ..
 		r.deal(len(got))
 		return
 	}
-	r.deal(len(got)) // the end of the test does not repeat it
+	r.fail()
 	what := fmt.Sprintf("expected %d, received %d", len(want), len(got))
 	if late {
 		what += fmt.Sprintf(" within %v", within)
 	}
-	if err := r.sub.Err(); err != nil {
-		what += fmt.Sprintf("; recording has ended: %v", err)
-	}
-	tb.Fatalf("%s (- expected, + received); %s:\n%s", r.title(), what,
+	tb.Fatalf("%s (- expected, + received); %s%s:\n%s", r.title(), what, r.ending(),
 		strings.TrimRight(compare(want, got), "\n"))
 }
 
@@ -129,7 +154,8 @@ func Expect[T any](tb testing.TB, r *Recording[T], within time.Duration, want ..
 // can come any more, and then a little for what is not wanted. It reports whether the time was over
 // first.
 func (r *Recording[T]) collect(within time.Duration, want []T) ([]lahja.Event[T], bool) {
-	end := time.NewTimer(within)
+	// In a bubble 0 would be over before what takes no time has arrived.
+	end := time.NewTimer(max(within, 1))
 	defer end.Stop()
 	for ended := false; !ended; {
 		got, changed := r.rest()

@@ -133,6 +133,10 @@ func TestRecordOfWhatCannotBeRecorded(t *testing.T) {
 		lahjatest.Record[number](t, lahjatest.NewBus(t).Endpoint("a"), lahja.Buffer(-1))
 		t.Errorf("it went on")
 	}).wantFailure(t, "recording", "Buffer(-1)")
+	within(func(t testing.TB) {
+		lahjatest.Record[func()](t, lahjatest.NewBus(t).Endpoint("a"))
+		t.Errorf("it went on")
+	}).wantFailure(t, `recording func() at "a"`, "cannot be an event")
 }
 
 // rich has of each kind that is compared.
@@ -146,7 +150,13 @@ type rich struct {
 	Counts map[string]int
 	Pair   [2]bool
 	Parts  []order
+	Mood   mood
 }
+
+// mood does not tell all.
+type mood int
+
+func (mood) String() string { return "fair" }
 
 func full() rich {
 	return rich{
@@ -178,6 +188,7 @@ func TestExpectComparesByField(t *testing.T) {
 			`.Parts[0].Tags[0]: expected "new", received "old"`},
 		"shorter": {func(r *rich) { r.Parts[0].Tags = r.Parts[0].Tags[:0] },
 			`.Parts[0].Tags[0]: expected "new", received nothing`},
+		"mood": {func(r *rich) { r.Mood = 2 }, `.Mood: expected 0, received 2`},
 		"longer": {func(r *rich) { r.Parts = append(r.Parts, order{}) },
 			`.Parts[1]: expected nothing, received {Item: "", Count: 0, Tags: nil}`},
 	} {
@@ -194,6 +205,27 @@ func TestExpectComparesByField(t *testing.T) {
 			}, func(t *testing.T, test *fake) { test.wantFailure(t, c.shown) })
 		})
 	}
+}
+
+// What is too long to be shown is shown from where it differs.
+func TestExpectShowsWhereLongValuesDiffer(t *testing.T) {
+	much := strings.Repeat("x", 1000)
+	within(func(t testing.TB) {
+		a := lahjatest.NewBus(t).Endpoint("a")
+		heard := lahjatest.Record[order](t, a)
+		must(t, lahja.Broadcast(t.Context(), a, order{Item: much + "yes"}))
+		lahjatest.Expect(t, heard, time.Minute, order{Item: much + "no"})
+	}).wantFailure(t, `.Item: expected …xxx`, `xxno", received …xxx`, `xxyes"`)
+}
+
+// So is an event that has no fields.
+func TestExpectOfWhatDoesNotTellAll(t *testing.T) {
+	within(func(t testing.TB) {
+		a := lahjatest.NewBus(t).Endpoint("a")
+		heard := lahjatest.Record[mood](t, a)
+		must(t, lahja.Broadcast(t.Context(), a, mood(1)))
+		lahjatest.Expect(t, heard, time.Minute, mood(2))
+	}).wantFailure(t, "  - 0  fair", "  + 0  fair", "it: expected 2, received 1")
 }
 
 // A long list shows what differs and a little around it.
@@ -248,4 +280,62 @@ func TestExpectAfterTheEndOfARecording(t *testing.T) {
 		test.wantFailure(t, `recording has ended: lahja: closed: endpoint "a" was closed`,
 			"  - 0  {N: 2}")
 	})
+}
+
+// Also when that is why there are no more.
+func TestExpectMoreThanTake(t *testing.T) {
+	within(func(t testing.TB) {
+		a := lahjatest.NewBus(t).Endpoint("a")
+		heard := lahjatest.Record[number](t, a, lahja.Take(1))
+		say(t, a, 1, 2)
+		lahjatest.Expect(t, heard, time.Hour, numbers(1, 2)...)
+	}).wantFailure(t, "recording has ended, with as many as lahja.Take says:", "  - 1  {N: 2}")
+}
+
+// In a bubble what takes no time has arrived within no time.
+func TestExpectWithinNoTime(t *testing.T) {
+	inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {
+		a, b := bus.Endpoint("a"), bus.Endpoint("b")
+		heard := lahjatest.Record[number](t, b)
+		say(t, a, 1)
+		lahjatest.Expect(t, heard, 0, number{1})
+	}, func(t *testing.T, test *fake) { test.wantNoFailure(t) })
+}
+
+// A test that has failed is not told again of what came too late.
+func TestExpectFailsOnce(t *testing.T) {
+	inBubble(t, func(t testing.TB, bus *lahjatest.Bus) {
+		a := bus.Endpoint("a")
+		heard := lahjatest.Record[number](t, a)
+		defer say(t, a, 1)
+		lahjatest.Expect(t, heard, time.Second, number{1})
+	}, func(t *testing.T, test *fake) { test.wantFailure(t, "received 0 within 1s") })
+}
+
+// What has arrived when the test ends is recorded, although its handler has not run yet.
+func TestRecordKeepsWhatHasArrivedAtTheEnd(t *testing.T) {
+	const many = 1000
+	for _, setup := range lahjatest.Transports() {
+		t.Run(setup.Name, func(t *testing.T) {
+			var heard *lahjatest.Recording[number]
+			within(func(t testing.TB) {
+				a := setup.NewBus(t).Endpoint("a")
+				heard = lahjatest.Record[number](t, a)
+				say(t, a, make([]int, many)...)
+			}).wantNoFailure(t)
+			if n := len(heard.Events()); n != many {
+				t.Errorf("%d were recorded of %d", n, many)
+			}
+		})
+	}
+}
+
+// So what has come after all fails the test also if it came at the last moment.
+func TestExpectIsStrictToTheEnd(t *testing.T) {
+	within(func(t testing.TB) {
+		a := lahjatest.NewBus(t).Endpoint("a")
+		heard := lahjatest.Record[number](t, a)
+		lahjatest.Expect(t, heard, 0)
+		say(t, a, 1)
+	}).wantFailure(t, "came after all that was expected", `  + 0  {N: 1} from "a"`)
 }

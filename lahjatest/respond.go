@@ -3,37 +3,45 @@ package lahjatest
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/core"
 )
 
 // Exchange is a line in the script of [Respond]: the request that is due, and its answer.
 type Exchange[Req, Resp any] struct {
 	Request  Req           // that is due
 	Response Resp          // its answer
-	Err      error         // the answer, instead of Response
+	Err      error         // the answer, instead of Response; it arrives as a lahja.RemoteError
 	After    time.Duration // how long to wait before the answer; less if the requester gives up
 }
 
 // Respond answers the requests of type Req by a script: the first request as its first line says,
-// and so on. An unexpected request is answered with an error and fails the test; so does the end of
-// the test before all requests have come. When Respond returns, it is ready to answer.
+// and so on. An unexpected request is answered with an error and fails the test, which goes on, and
+// the line that was due still is. The test also fails if it ends before all requests have come. An
+// event that is no request is due as one is, and has no answer. Values are compared as by [Expect].
+//
+// When Respond returns, it is ready to answer. If it cannot subscribe, it ends the test.
 func Respond[Req, Resp any](
 	tb testing.TB, ep *lahja.Endpoint, script []Exchange[Req, Resp], opts ...lahja.SubscribeOption,
 ) {
 	tb.Helper()
 	r := &responder[Req, Resp]{tb: tb, endpoint: ep.Name(), script: script}
-	sub, err := lahja.Handle(tb.Context(), ep, r.answer, opts...)
+	ctx, end := context.WithCancel(core.Finishing(tb.Context()))
+	sub, err := lahja.Handle(ctx, ep, r.answer, opts...)
 	if err != nil {
-		tb.Fatalf("lahjatest: responding to %s: %v", lahja.EventName[Req](), err)
+		end()
+		tb.Fatalf("lahjatest: responding to %v at %q: %v", reflect.TypeFor[Req](), r.endpoint,
+			err)
 	}
 	tb.Cleanup(func() {
 		tb.Helper()
-		sub.Unsubscribe()
+		end()
 		<-sub.Done()
 		r.checkRest()
 	})

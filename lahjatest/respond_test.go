@@ -100,4 +100,22 @@ func TestRespondThatCannot(t *testing.T) {
 		lahjatest.Respond(t, ep, script{}, lahja.Concurrency(0))
 		t.Errorf("it went on")
 	}).wantFailure(t, "responding", "Concurrency(0)")
+	within(func(t testing.TB) {
+		ep := lahjatest.NewBus(t).Endpoint("shop")
+		lahjatest.Respond(t, ep, []lahjatest.Exchange[func(), double]{})
+		t.Errorf("it went on")
+	}).wantFailure(t, `responding to func() at "shop"`, "cannot be an event")
+}
+
+// What has arrived when the test ends has come, although it was not answered yet.
+func TestRespondToWhatHasArrivedAtTheEnd(t *testing.T) {
+	for _, setup := range lahjatest.Transports() {
+		t.Run(setup.Name, func(t *testing.T) {
+			within(func(t testing.TB) {
+				shop := setup.NewBus(t).Endpoint("shop")
+				lahjatest.Respond(t, shop, make([]lahjatest.Exchange[number, double], 1000))
+				say(t, shop, make([]int, 1000)...)
+			}).wantNoFailure(t)
+		})
+	}
 }

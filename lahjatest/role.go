@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,8 +40,8 @@ const (
 var known map[string]Role
 
 // Main is for TestMain. It runs the tests of the package or, in a process that [Bus.Start] has
-// started, the role of that process. It fails if the tests leave a goroutine behind. It does not
-// return.
+// started, the role of that process; so what comes before it in TestMain is done in each. It fails
+// if the tests leave a goroutine behind. It does not return.
 //
 //	func TestMain(m *testing.M) {
 //		lahjatest.Main(m, map[string]lahjatest.Role{"worker": worker})
@@ -123,7 +125,8 @@ type Actor struct {
 	done chan struct{} // closed when the role is over
 }
 
-// Wait waits until the role has ended, and ends the test if the role has failed.
+// Wait waits until the role has ended, however long that takes, and ends the test if the role has
+// failed. It may be called any number of times.
 func (a *Actor) Wait() {
 	a.tb.Helper()
 	<-a.done
@@ -135,13 +138,17 @@ func (a *Actor) Wait() {
 // Start runs a role that was given to [Main], at an endpoint of this name, in a goroutine or in a
 // process of its own. It does not wait until the endpoint is attached; for that there is
 // [lahja.Endpoint.WaitUntil]. A role that fails also fails the test and ends [Bus.Context]. When
-// the test ends, the ctx of the role ends, and it has 5 s to return. What a process prints is
-// logged.
+// the test ends, the ctx of the role ends, and it has 5 s to return; a process is killed then. A
+// role that has not begun by the end of the test is not played.
+//
+// A process has the directory and the environment of the test, but no arguments: flags, also those
+// of package testing, are not parsed there. What it prints is logged when it has ended.
 func (b *Bus) Start(role, name string) *Actor {
 	b.tb.Helper()
 	play, found := known[role]
 	if !found {
-		b.tb.Fatalf("lahjatest: there is no role %q: give it to lahjatest.Main in TestMain", role)
+		b.tb.Fatalf("lahjatest: there is no role %q: give it to lahjatest.Main in TestMain, which "+
+			"has %q", role, slices.Sorted(maps.Keys(known)))
 	}
 	a := &Actor{tb: b.tb, done: make(chan struct{})}
 	b.mu.Lock()
@@ -237,21 +244,19 @@ func (b *Bus) runCommand(cmd *exec.Cmd, name string, stdin io.Closer) error {
 		}
 		return b.superviseProcess(cmd.Wait, func() { cmd.Process.Kill() })
 	}
-	child, err := pipe.Spawn(b.ctx, b.Bus, cmd, pipe.As(name))
-	stdin.Close()
-	switch {
-	case err != nil && b.ctx.Err() != nil:
-		return nil // the test was over before the role began
-	case err != nil:
-		return err
-	}
-	wait := func() error {
+	// Not the test's context: a process that is just beginning ends by itself, and says how.
+	ctx, kill := context.WithCancel(context.Background())
+	defer kill()
+	return b.superviseProcess(func() error {
+		child, err := pipe.Spawn(ctx, b.Bus, cmd, pipe.As(name))
+		stdin.Close()
+		if err != nil {
+			return err
+		}
+		defer context.AfterFunc(ctx, func() { child.Stop(ctx) })()
 		<-child.Done()
 		return child.Err()
-	}
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	return b.superviseProcess(wait, func() { child.Stop(now) })
+	}, kill)
 }
 
 // superviseProcess is supervise for what ends when it is killed.

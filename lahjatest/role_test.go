@@ -129,7 +129,7 @@ func TestRoleThatIsNotThere(t *testing.T) {
 	within(func(t testing.TB) {
 		lahjatest.NewBus(t).Start("juggler", "a")
 		t.Errorf("it went on")
-	}).wantFailure(t, `no role "juggler"`, "lahjatest.Main")
+	}).wantFailure(t, `no role "juggler"`, "lahjatest.Main", `"doubler"`)
 }
 
 func TestWhatAProcessPrintsIsLogged(t *testing.T) {
@@ -169,6 +169,44 @@ func TestGoroutineThatStaysFailsTheTest(t *testing.T) {
 			})
 			close(held)
 			test.wantFailure(t, `"guest"`, "has not returned 5s after")
+		})
+	}
+}
+
+// A role that fails is a failure also if the test was over before the role could begin.
+func TestRoleThatFailsAfterTheTest(t *testing.T) {
+	for _, setup := range everywhere() {
+		t.Run(setup.Name, func(t *testing.T) {
+			within(func(t testing.TB) {
+				bus := setup.NewBus(t)
+				bus.Endpoint("me")
+				bus.Start("doubler", "me")
+			}).wantFailure(t, `"doubler" at "me"`, "name taken")
+		})
+	}
+}
+
+// One that only begins too late is none.
+func TestRoleThatBeginsAfterTheTest(t *testing.T) {
+	for _, setup := range everywhere() {
+		t.Run(setup.Name, func(t *testing.T) {
+			within(func(t testing.TB) {
+				setup.NewBus(t).Start("doubler", "late")
+			}).wantNoFailure(t)
+		})
+	}
+}
+
+// A process that does nothing is not waited for longer than others.
+func TestProcessThatNeverAttaches(t *testing.T) {
+	t.Setenv(mute, "yes")
+	for _, setup := range lahjatest.Processes() {
+		t.Run(setup.Name, func(t *testing.T) {
+			within(func(t testing.TB) {
+				bus := setup.NewBus(t)
+				bus.Hurry(200 * time.Millisecond)
+				bus.Start("doubler", "mute")
+			}).wantFailure(t, `"mute"`, "has not returned 200ms after")
 		})
 	}
 }

@@ -12,23 +12,28 @@ import (
 const (
 	maxDepth = 16  // of values in values
 	maxText  = 400 // bytes of a value that is shown
+	maxLead  = 40  // of them, what is shown before a difference
+	nothing  = "nothing"
 )
 
 // equal reports whether two values have no differences.
 func equal(a, b any) bool {
 	same := true
-	differences(reflect.ValueOf(a), reflect.ValueOf(b), "", func(string, string, string) {
+	differences(reflect.ValueOf(a), reflect.ValueOf(b), "", func(string, func() (a, b string)) {
 		same = false
 	})
 	return same
 }
 
-// differences calls report with the paths in which two values of one type differ, and with what is
-// there in each.
-func differences(a, b reflect.Value, path string, report func(path, a, b string)) {
+// reporter is told of a path in which two values differ, and of what shows the two there. Most
+// values are only compared, and showing costs more.
+type reporter func(path string, show func() (a, b string))
+
+// differences calls report with the paths in which two values of one type differ.
+func differences(a, b reflect.Value, path string, report reporter) {
 	if alike, decided := whole(a, b); decided {
 		if !alike {
-			report(path, formatValue(a), formatValue(b))
+			report(path, func() (string, string) { return formatPair(a, b) })
 		}
 		return
 	}
@@ -47,27 +52,31 @@ func differences(a, b reflect.Value, path string, report func(path, a, b string)
 			differences(a.Index(i), b.Index(i), fmt.Sprintf("%s[%d]", path, i), report)
 		}
 		for i := n; i < a.Len(); i++ {
-			report(fmt.Sprintf("%s[%d]", path, i), formatValue(a.Index(i)), "nothing")
+			report(fmt.Sprintf("%s[%d]", path, i), func() (string, string) {
+				return formatValue(a.Index(i)), nothing
+			})
 		}
 		for i := n; i < b.Len(); i++ {
-			report(fmt.Sprintf("%s[%d]", path, i), "nothing", formatValue(b.Index(i)))
+			report(fmt.Sprintf("%s[%d]", path, i), func() (string, string) {
+				return nothing, formatValue(b.Index(i))
+			})
 		}
 	}
 }
 
-func differMaps(a, b reflect.Value, path string, report func(path, a, b string)) {
+func differMaps(a, b reflect.Value, path string, report reporter) {
 	for _, key := range sortedKeys(a) {
 		at := fmt.Sprintf("%s[%s]", path, formatValue(key))
 		if other := b.MapIndex(key); other.IsValid() {
 			differences(a.MapIndex(key), other, at, report)
 		} else {
-			report(at, formatValue(a.MapIndex(key)), "nothing")
+			report(at, func() (string, string) { return formatValue(a.MapIndex(key)), nothing })
 		}
 	}
 	for _, key := range sortedKeys(b) {
 		if !a.MapIndex(key).IsValid() {
 			at := fmt.Sprintf("%s[%s]", path, formatValue(key))
-			report(at, "nothing", formatValue(b.MapIndex(key)))
+			report(at, func() (string, string) { return nothing, formatValue(b.MapIndex(key)) })
 		}
 	}
 }
@@ -136,11 +145,33 @@ func format(value any) string { return formatValue(reflect.ValueOf(value)) }
 func formatValue(v reflect.Value) string {
 	var out strings.Builder
 	write(&out, v, 0)
-	text := out.String()
+	return brief(out.String())
+}
+
+func brief(text string) string {
 	if len(text) > maxText {
 		text = strings.ToValidUTF8(text[:maxText], "") + "…"
 	}
 	return text
+}
+
+// formatPair returns two values that differ so that it is seen how: a method String may not tell,
+// and the difference may be behind what is shown of something long.
+func formatPair(a, b reflect.Value) (aText, bText string) {
+	aText, bText = formatValue(a), formatValue(b)
+	if aText != bText || !a.IsValid() || !b.IsValid() {
+		return aText, bText
+	}
+	aText, bText = fmt.Sprintf("%#v", a.Interface()), fmt.Sprintf("%#v", b.Interface())
+	from := 0
+	for from < min(len(aText), len(bText)) && aText[from] == bText[from] {
+		from++
+	}
+	if from -= maxLead; from <= 0 {
+		return brief(aText), brief(bText)
+	}
+	return brief("…" + strings.ToValidUTF8(aText[from:], "")),
+		brief("…" + strings.ToValidUTF8(bText[from:], ""))
 }
 
 func write(out *strings.Builder, v reflect.Value, depth int) {

@@ -115,9 +115,20 @@ func (ep *Endpoint) Subscribe(ctx context.Context, spec Spec, box func(*Sub) Box
 	return s, nil
 }
 
+// finishing is the key of what Finishing adds to a context.
+type finishing struct{}
+
+// Finishing returns a context whose subscriptions still finish what has arrived by its end. It is
+// for lahjatest, which has to tell of all that came.
+func Finishing(ctx context.Context) context.Context {
+	return context.WithValue(ctx, finishing{}, true)
+}
+
 // watch ends s with ctx.
 func (s *Sub) watch(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() { s.end(fault.Ended(ctx), false) })
+	stop := context.AfterFunc(ctx, func() {
+		s.end(fault.Ended(ctx), ctx.Value(finishing{}) != nil)
+	})
 	s.mu.Lock()
 	finished := s.finished
 	s.detach = stop
