@@ -646,63 +646,6 @@ func TestUndecodable(t *testing.T) {
 	}
 }
 
-// A mailbox is not through while somebody decodes what it has taken: that may yet end it for a reason
-// of its own.
-func TestDecodedBeforeItIsFinished(t *testing.T) {
-	last := map[string]func(w *watched){ // what comes last, while the event is decoded
-		"Seal": (*watched).Seal,
-		"Seal and End": func(w *watched) {
-			w.Seal()
-			w.End()
-		},
-		"a taker": func(w *watched) {
-			w.push(3, 1)
-			w.Seal()
-			if e, _ := w.Taker(1).Next(); e.n != 3 {
-				t.Errorf("another handler got %+v", e)
-			}
-		},
-		"a taker that decodes": func(w *watched) {
-			w.push(6, 1)
-			w.Seal()
-			if e, _ := w.Taker(1).Next(); e.value != 6 {
-				t.Errorf("another handler got %+v", e)
-			}
-		},
-	}
-	for name, last := range last {
-		for _, damaged := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, damaged: %v", name, damaged), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { endsWhileDecoded(t, last, damaged) })
-			})
-		}
-	}
-}
-
-func endsWhileDecoded(t *testing.T, last func(*watched), damaged bool) {
-	w := watch(Options[event]{Handled: true, Buffer: 1, Limit: 1000}, true)
-	w.damaged[2] = damaged
-	w.opt.Events.Decode = func(o Owner, e *event, payload []byte) bool {
-		if e.n == 2 {
-			last(w)
-			synctest.Wait()
-			if w.finished > 0 || w.closing > 0 {
-				t.Error("it was finished before its last event was decoded")
-			}
-		}
-		return w.decode(o, e, payload)
-	}
-	w.push(2, 1)
-	if e, open := w.taker.Next(); open == damaged || (e.value == 0) != damaged {
-		t.Errorf("%+v came, open: %v", e, open)
-	}
-	w.leave()
-	if w.finished != 1 || w.ending != 0 || w.closing != 1 || len(w.owed) > 0 {
-		t.Errorf("finished %d, ending %d, closing %d, left %v", w.finished, w.ending, w.closing,
-			w.owed)
-	}
-}
-
 // An event without a single byte is not one that was decoded.
 func TestEmptyIsNotDecoded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
