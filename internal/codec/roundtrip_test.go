@@ -45,7 +45,11 @@ func decode[T any](tb testing.TB, data []byte) (v T) {
 func arrives[T any](tb testing.TB, v T) {
 	tb.Helper()
 	data := encode(tb, v)
-	if got := decode[T](tb, data); !same(reflect.ValueOf(v), reflect.ValueOf(got)) {
+	got := decode[T](tb, data)
+	for i := range data {
+		data[i] ^= 0xff // others use what was decoded
+	}
+	if !same(reflect.ValueOf(v), reflect.ValueOf(got)) {
 		tb.Errorf("sent     %#v\nreceived %#v", v, got)
 	}
 }

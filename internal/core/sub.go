@@ -308,10 +308,16 @@ func (s *Sub) Overflow() {
 }
 
 // Unreadable ends s because an event of origin could not be decoded: it must not be lost in
-// silence.
+// silence. It came before an end that lets it still be taken, and so did the reason.
 func (s *Sub) Unreadable(origin string, err error) {
-	s.end(fault.Errorf(fault.Protocol, "endpoint %q: an event %s of %q cannot be read: %w",
-		s.Endpoint.name, s.Spec.Event, origin, err), false)
+	err = fault.Errorf(fault.Protocol, "endpoint %q: an event %s of %q cannot be read: %w",
+		s.Endpoint.name, s.Spec.Event, origin, err)
+	s.mu.Lock()
+	if s.ended && !s.finished && !s.stopped.Load() {
+		s.err = err
+	}
+	s.mu.Unlock()
+	s.end(err, false)
 }
 
 // AtOnce is how many events one of its handlers takes at once: several only if there is nobody else

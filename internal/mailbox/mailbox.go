@@ -370,6 +370,10 @@ func (m *Mailbox[E]) Seal() {
 	if finish {
 		m.endingLocked()
 	}
+	if finish && m.opt.Handled {
+		m.queue.through = true
+		finish = m.queue.over()
+	}
 	m.mu.Unlock()
 	if finish {
 		m.finish()

@@ -14,7 +14,17 @@ type queue[E any] struct {
 	owed    int
 	debt    *block[E] // where the first event is that is owed for, if there is one
 	at      int       // its place there
+	opening int       // handlers that decode what they have taken
+	through bool      // nothing is listed nor comes any more; finish is still to be called
 	closed  bool      // no event comes any more
+}
+
+// over reports, once, that all is taken and decoded: what is decoded may yet end the mailbox, for a
+// reason that finish tells.
+func (q *queue[E]) over() bool {
+	over := q.through && q.opening == 0
+	q.through = q.through && !over
+	return over
 }
 
 // room reports whether another event is free: handlers that wait take it at once.
@@ -92,13 +102,20 @@ func (t *Taker[E]) take() bool {
 		t.add(m.list.head(), m.list.first)
 		t.freed = m.dequeueLocked(t.freed)
 	}
-	finish := m.sealed && !m.ended && m.list.first == nil
-	if finish {
+	if m.sealed && !m.ended && m.list.first == nil {
 		m.endingLocked()
+		q.through = true
 	}
+	decode := len(t.encoded) > 0
+	if decode {
+		q.opening++
+	}
+	finish := q.over()
 	m.mu.Unlock()
 	t.pay()
-	t.decode()
+	if decode {
+		t.decode()
+	}
 	if finish {
 		m.finish()
 	}
@@ -117,6 +134,7 @@ func (t *Taker[E]) add(e *entry[E], b *block[E]) {
 
 // decode completes what is in the batch. If it cannot, the mailbox ends, and the rest is discarded.
 func (t *Taker[E]) decode() {
+	defer t.decoded() // also when a method of the type ends the goroutine
 	events := t.m.opt.Events
 	for _, p := range t.encoded {
 		if events.Decode(t.m.opt.Owner, &t.batch[p.event], t.payloads[p.from:p.to]) {
@@ -130,6 +148,18 @@ func (t *Taker[E]) decode() {
 		break
 	}
 	t.payloads, t.encoded = t.payloads[:0], t.encoded[:0]
+}
+
+// decoded notes that t has decoded what it has taken.
+func (t *Taker[E]) decoded() {
+	m := t.m
+	m.mu.Lock()
+	m.queue.opening--
+	finish := m.queue.over()
+	m.mu.Unlock()
+	if finish {
+		m.finish()
+	}
 }
 
 // pay lets go of what has become free.
