@@ -72,7 +72,7 @@ func (p *peer) add(m *wire.Subscribe) error {
 	}
 	s := &router.Sub{
 		ID: m.ID, Party: p.party, Event: m.Event, From: m.From, Observe: m.Observe,
-		Mute: p.grants.of(m.Event)&handling == 0,
+		Mute: p.mutes(m.Event),
 	}
 	t, err := p.use(m.Event)
 	if err != nil {

@@ -165,6 +165,10 @@ func (p *peer) permitSubscription(event, response string) error {
 	return p.permit(subscribing|handling, event)
 }
 
+// mutes reports whether the endpoint of the session only observes the requests of an event: it may
+// not answer them.
+func (p *peer) mutes(event string) bool { return p.grants.of(event)&handling == 0 }
+
 // breach is that an endpoint has done what it was told that it may not.
 type breach struct{ error }
 

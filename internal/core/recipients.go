@@ -197,7 +197,7 @@ func (c *Call) replace(old, again *parcel, among []*member) (id uint64, ok bool)
 // inbound makes the endpoint of s a recipient, unless it only observes, and returns what its
 // handlers answer with.
 func (c *Call) inbound(s *Sub) *Inbound {
-	if mute := s.mute.Load(); mute || s.Spec.Observe {
+	if mute := s.mute(); mute || s.Spec.Observe {
 		return &Inbound{call: c, endpoint: s.Endpoint, observer: true, mute: mute}
 	}
 	c.mu.Lock()

@@ -71,7 +71,6 @@ type Sub struct {
 	losses    atomic.Uint64 // after which its next event says that there is a gap
 	told      atomic.Uint64 // of them, those of which an event has said so; changed under telling
 	telling   sync.Mutex    // held while such an event is handed over, so that none overtakes it
-	mute      atomic.Bool   // its endpoint may not answer requests: it only observes them
 	callers   callers       // who made it
 
 	mu       sync.Mutex // guards what follows
@@ -194,6 +193,16 @@ func (ep *Endpoint) register(s *Sub) error {
 	t.route.Store(nil)
 	n.changedLocked(ep.name)
 	return nil
+}
+
+// mute reports whether the endpoint of s may not answer requests: it only observes them. Requests
+// come by the session that was begun last, perhaps before the bus was told of s.
+func (s *Sub) mute() bool {
+	if s.Endpoint.node.line == nil {
+		return false
+	}
+	p := s.Endpoint.node.line.latest()
+	return p != nil && p.mutes(s.Spec.Event)
 }
 
 // remove makes s unknown again.

@@ -260,7 +260,7 @@ func (d *Delivery) For(s *Sub) bool {
 		return false
 	}
 	if d.Call == nil || s.Spec.Response == "" || s.Spec.Response == d.Call.wanted ||
-		s.Spec.Observe || s.mute.Load() { // who cannot answer refuses nothing
+		s.Spec.Observe || s.mute() { // who cannot answer refuses nothing
 		return true
 	}
 	d.Call.refuse(s)

@@ -81,7 +81,6 @@ func (p *peer) subscribe(ctx context.Context, s *Sub) error {
 // is refused as by the bus, which may be a new one that allows less.
 func (p *peer) announce(s *Sub) *ack {
 	a := &ack{s, make(chan error, 1)}
-	s.mute.Store(p.grants.of(s.Spec.Event)&handling == 0)
 	m := wire.Subscribe{
 		ID: s.ID, Event: s.Spec.Event, From: s.Spec.From, Observe: s.Spec.Observe,
 		Response: s.Spec.Response, Group: s.Spec.Group, DropOldest: s.Spec.Lossy,

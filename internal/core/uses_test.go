@@ -103,12 +103,19 @@ func (n *Node) traces() map[string]int {
 // connect attaches an endpoint by a pipe; served is closed when the bus has done with it.
 func connect(t *testing.T, bus *Node, name string) (ep *Endpoint, served chan struct{}) {
 	t.Helper()
+	return connectAs(t, bus, name, Caller{})
+}
+
+func connectAs(
+	t *testing.T, bus *Node, name string, caller Caller,
+) (ep *Endpoint, served chan struct{}) {
+	t.Helper()
 	here, there := net.Pipe()
 	served = make(chan struct{})
 	go func() {
 		defer close(served)
-		anyone := func() Caller { return Caller{} }
-		_ = bus.Serve(context.Background(), there, anyone, func(string) {}) // the end is told to ep
+		who := func() Caller { return caller }
+		_ = bus.Serve(context.Background(), there, who, func(string) {}) // the end is told to ep
 	}()
 	dial := func(context.Context) (Conn, error) { return here, nil }
 	ep, err := Connect(context.Background(), name, config, dial, false)
