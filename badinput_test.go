@@ -32,6 +32,9 @@ func TestImpossibleNames(t *testing.T) {
 			if !strings.Contains(err.Error(), c.words) {
 				s.Errorf("the error %q does not say %q", err, c.words)
 			}
+			if strings.Contains(err.Error(), "lahja: lahja: ") {
+				s.Errorf("the error %q says twice whose it is", err)
+			}
 		}
 		s.connect(long[:255])
 	}}})

@@ -272,7 +272,7 @@ func Connect(
 	redials := again != nil && again.Redials() && cfg.Resume > 0
 	ep, err := core.Connect(ctx, name, cfg, dial, redials)
 	if err != nil {
-		return nil, fmt.Errorf("lahja: %w", err)
+		return nil, err
 	}
 	return &Endpoint{core: ep}, nil
 }

@@ -27,12 +27,12 @@ func Connect(
 	n.line = &line{dial: dial, redials: redials}
 	conn, welcome, err := n.greet(ctx, n.introduction(name))
 	if err != nil {
-		return nil, fmt.Errorf("attaching endpoint %q: %w", name, err)
+		return nil, fmt.Errorf("lahja: attaching endpoint %q: %w", name, err)
 	}
 	p, err := n.newSession(welcome)
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("attaching endpoint %q: %w", name, err)
+		return nil, fmt.Errorf("lahja: attaching endpoint %q: %w", name, err)
 	}
 	n.line.current.Store(p)
 	ep, err := n.Attach(name)
