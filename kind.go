@@ -303,8 +303,8 @@ func (o *outlet[T]) publishHere(value T) (done bool, err error) {
 	if err := o.Endpoint.Usable(); err != nil {
 		return true, err
 	}
-	charge := window.Charge{Account: o.Account}
-	if !o.Account.Idle() && !charge.Pay(o.kind.size(value)) {
+	charge := window.Charge{Account: o.Account()}
+	if !charge.Account.Idle() && !charge.Pay(o.kind.size(value)) {
 		return false, nil
 	}
 	o.Accepted()

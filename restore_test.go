@@ -110,6 +110,72 @@ func TestRestoringMeetsAStalledSubscription(t *testing.T) {
 	})
 }
 
+// What only an endpoint's own subscription has yet to take, of a session that is lost, holds up
+// nobody in the next: the subscription lags by far less than it may.
+func TestOwnLagOutlivesTheSession(t *testing.T) {
+	cross(t, lahja.Limits{}, nil, func(c *crossing) {
+		const before, after = 5, 20
+		far := c.connect("far")
+		own := lahja.Stream[item](c.ctx, far, lahja.Buffer(1))
+		for n := range before {
+			c.broadcast(far, n)
+		}
+		c.crashBus()
+		c.state(far, broken)
+		c.startBus()
+		c.state(far, restarted(1))
+		elsewhere := lahja.Stream[item](c.ctx, c.own)
+		begin := time.Now()
+		for n := range after {
+			c.broadcast(far, before+n)
+			next(c, elsewhere)
+		}
+		if took := time.Since(begin); took > time.Second {
+			c.Errorf("broadcasting takes %v", took)
+		}
+		for _, s := range far.Stats() {
+			if s.Event == lahja.EventName[item]() && s.Outstanding < s.Lag {
+				c.Errorf("%d bytes are outstanding, where %d lag", s.Outstanding, s.Lag)
+			}
+		}
+		for n := range before + after {
+			if ev := next(c, own); ev.Value.N != n {
+				c.Errorf("got %d, want %d", ev.Value.N, n)
+			}
+		}
+	})
+}
+
+// A handler that needs the bus gets it, although what the endpoint has retained, and has to tell
+// the bus again, still waits for that handler.
+func TestRestoringWaitsForNoHandler(t *testing.T) {
+	cross(t, lahja.Limits{}, nil, func(c *crossing) {
+		const events = 8
+		far, gate := c.connect("far"), make(chan struct{})
+		asked := make(chan error, events)
+		if _, err := lahja.Subscribe(c.ctx, far, func(ctx context.Context, _ lahja.Event[item]) {
+			<-gate
+			_, err := far.Peers(ctx)
+			asked <- err
+		}, lahja.Buffer(1)); err != nil {
+			c.Fatal(err)
+		}
+		for n := range events {
+			c.broadcast(far, n, lahja.Retain())
+		}
+		c.crashBus()
+		c.state(far, broken)
+		close(gate)
+		c.startBus()
+		c.state(far, restarted(1))
+		for range events {
+			if err := <-asked; err != nil {
+				c.Error(err)
+			}
+		}
+	})
+}
+
 // A restarted bus that allows less to be retained than the one before gets as much as it allows.
 // The endpoint lives on, and what is too much has ended for its own subscriptions as well.
 func TestRestoringWhereLessIsAllowed(t *testing.T) {

@@ -96,7 +96,9 @@ func (ep *Endpoint) Usable() error {
 type Outlet struct {
 	Endpoint *Endpoint
 	Topic    *Topic
-	Account  *window.Account
+
+	account atomic.Pointer[window.Account] // replaced when a session with the bus is lost
+	before  []*window.Account              // of lost sessions; guarded by Endpoint.mu
 
 	broadcast atomic.Uint64 // events that were accepted
 	waited    atomic.Int64  // nanoseconds that calls have waited for room
@@ -112,13 +114,31 @@ func (ep *Endpoint) Outlet(event string) (*Outlet, error) {
 	}
 	o := ep.outlets[t]
 	if o == nil {
-		o = &Outlet{Endpoint: ep, Topic: t, Account: t.Pool.Open()}
+		o = &Outlet{Endpoint: ep, Topic: t}
+		o.account.Store(t.Pool.Open())
 		if ep.outlets == nil {
 			ep.outlets = map[*Topic]*Outlet{}
 		}
 		ep.outlets[t] = o
 	}
 	return o, nil
+}
+
+// Account is charged for what is broadcast now.
+func (o *Outlet) Account() *window.Account { return o.account.Load() }
+
+// accountsLocked returns all of which something may be outstanding. The Endpoint's mu is held.
+func (o *Outlet) accountsLocked() []*window.Account {
+	return append(slices.Clone(o.before), o.Account())
+}
+
+// reopenLocked begins another account, for the next session. The bus opens the window there when an
+// event comes, and the first one must not wait for own subscriptions that have yet to take those of
+// the session before. The Endpoint's mu is held.
+func (o *Outlet) reopenLocked() {
+	last := o.account.Swap(o.Topic.Pool.Open())
+	last.Close(errSessionOver) // who waits does so again in the next session
+	o.before = slices.DeleteFunc(append(o.before, last), (*window.Account).Idle)
 }
 
 // Close ends the endpoint; what was accepted is handed over first, for a second at most. When it
@@ -175,11 +195,14 @@ func (ep *Endpoint) begin(err error) bool {
 // refuse lets no more be broadcast; calls that wait fail with err.
 func (ep *Endpoint) refuse(err error) {
 	ep.shut.Store(true)
+	var accounts []*window.Account
 	ep.mu.Lock()
-	outlets := slices.Collect(maps.Values(ep.outlets))
+	for _, o := range ep.outlets {
+		accounts = append(accounts, o.Account())
+	}
 	ep.mu.Unlock()
-	for _, o := range outlets {
-		o.Account.Close(err)
+	for _, a := range accounts {
+		a.Close(err)
 	}
 }
 
@@ -280,16 +303,21 @@ func (ep *Endpoint) drain(ctx context.Context, ended <-chan struct{}) error {
 
 // flush waits until what was broadcast is taken.
 func (ep *Endpoint) flush(ctx context.Context) error {
+	accounts := map[*window.Account]string{}
 	ep.mu.Lock()
-	outlets := slices.Collect(maps.Values(ep.outlets))
+	for _, o := range ep.outlets {
+		for _, a := range o.accountsLocked() {
+			accounts[a] = o.Topic.Name
+		}
+	}
 	ep.mu.Unlock()
 	left := map[string]int64{}
-	for _, o := range outlets {
-		if o.Account.Drained(ctx) == nil {
+	for a, event := range accounts {
+		if a.Drained(ctx) == nil {
 			continue
 		}
-		if used := o.Account.Used(); used > 0 {
-			left[o.Topic.Name] = used
+		if used := a.Used(); used > 0 {
+			left[event] += used
 		}
 	}
 	if len(left) > 0 {

@@ -86,10 +86,11 @@ func (o *Outlet) Begin(
 		return err
 	}
 	p.outlet, p.noWait = o, b.NoWait
-	p.Topic, p.Origin, p.originID, p.Charge.Account = o.Topic, ep.name, ep.party.ID, o.Account
+	p.Topic, p.Origin, p.originID = o.Topic, ep.name, ep.party.ID
 	p.Call = call
 	p.Route = o.Topic.Route()
 	p.uplink = ep.node.up()
+	p.Charge.Account = o.Account() // looked at later, so that it is none of a session before
 	if b.Plain() {
 		return p.connect(ctx)
 	}
@@ -125,6 +126,7 @@ func (p *Publication) connect(ctx context.Context) (err error) {
 		if p.uplink, err = p.outlet.Endpoint.session(ctx); err != nil {
 			return err
 		}
+		p.Charge.Account = p.outlet.Account()
 	}
 	if p.Call != nil {
 		return p.uplink.permit(requesting, p.Topic.Name)
@@ -266,7 +268,7 @@ func (p *Publication) await(ctx context.Context, size int64) error {
 		}
 	}
 	if !p.noWait {
-		return p.outlet.wait(ctx, size)
+		return p.outlet.wait(ctx, p.Charge.Account, size)
 	}
 	if err := p.outlet.Endpoint.Usable(); err != nil {
 		return err
@@ -275,15 +277,15 @@ func (p *Publication) await(ctx context.Context, size int64) error {
 		p.Topic.Name, p.Charge.Account.Used())
 }
 
-// wait waits for room, and lets it be known.
-func (o *Outlet) wait(ctx context.Context, size int64) error {
+// wait waits for room in a, and lets it be known.
+func (o *Outlet) wait(ctx context.Context, a *window.Account, size int64) error {
 	start := time.Now()
 	o.Topic.hold(o)
 	defer func() {
 		o.Topic.release(o)
 		o.waited.Add(int64(time.Since(start)))
 	}()
-	err := o.Account.Acquire(ctx, size)
+	err := a.Acquire(ctx, size)
 	if err != nil && err == ctx.Err() {
 		err = fmt.Errorf("lahja: endpoint %q waited to broadcast %s: subscriptions to it lag "+
 			"behind (Bus.Stats says whose): %w", o.Endpoint.name, o.Topic.Name,

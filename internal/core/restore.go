@@ -16,9 +16,16 @@ func (ep *Endpoint) interrupted() {
 	}
 	n := ep.node
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	for _, t := range n.topics {
 		t.Pool.SetLimit(0)
+	}
+	n.mu.Unlock()
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	for _, o := range ep.outlets {
+		if !ep.ended {
+			o.reopenLocked()
+		}
 	}
 }
 
@@ -115,15 +122,16 @@ func (n *Node) retainAgain(ep *Endpoint, p *peer, t *Topic, key string, payload 
 		return false
 	}
 	size := int64(len(payload)) + window.Overhead
-	if !o.Account.TryAcquire(size) {
+	account := o.Account()
+	if !account.TryAcquire(size) {
 		t.hold(o) // whom it waits for is looked at as if a call did
-		err := o.Account.Acquire(n.life, size)
+		err := account.Acquire(n.life, size)
 		t.release(o)
 		if err != nil {
 			return false
 		}
 	}
-	f := window.NewFlight(o.Account, window.Item{Size: size, Prompt: o.Account.Prompt()})
+	f := window.NewFlight(account, window.Item{Size: size, Prompt: account.Prompt()})
 	defer f.Drop()
 	d := Delivery{Key: key}
 	e := wire.Event{Name: t.ID, Flags: wire.FlagRetain, Payload: payload}

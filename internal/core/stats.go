@@ -85,12 +85,16 @@ func (m stats) blame(all stats) {
 func (ep *Endpoint) addStats(m stats) {
 	ep.mu.Lock()
 	outlets := slices.Collect(maps.Values(ep.outlets))
+	for _, o := range outlets {
+		for _, a := range o.accountsLocked() {
+			m.of(ep.name, o.Topic.Name).Outstanding += a.Used()
+		}
+	}
 	subs := slices.Collect(maps.Keys(ep.subs))
 	ep.mu.Unlock()
 	for _, o := range outlets {
 		s := m.of(ep.name, o.Topic.Name)
 		s.Broadcast += o.broadcast.Load()
-		s.Outstanding += o.Account.Used()
 		s.Waited += time.Duration(o.waited.Load())
 		s.Waiting += o.Topic.waits(o)
 		s.Retained += o.Topic.kept.bytesOf(ep.name)
