@@ -39,9 +39,10 @@ func WatchPeers[V any](ctx context.Context, ep *Endpoint, convert func([]Attache
 // makes of a state what the channel carries. It closes after the last one, or when ctx ends.
 func WatchState[S any](ctx context.Context, ep *Endpoint, convert func(State) S) <-chan S {
 	states := make(chan S, 1)
+	ended := ep.Err() != nil // before the state is looked at, which then says so
 	state, changed := ep.look()
 	states <- convert(state)
-	if ep.Err() != nil {
+	if ended {
 		close(states)
 		return states
 	}
