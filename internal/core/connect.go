@@ -149,7 +149,7 @@ func (n *Node) stay(p *peer, conn Conn) {
 			pause = backoff{} // a connection that brings nothing is not made again without a pause
 		}
 		err = brokenError("the connection to the bus has broken", err)
-		n.line.change(func(s *State) { s.Connected, s.Err = false, err })
+		n.line.breaks(p, err)
 		conn, start = n.redial(p, start.Attempt, &pause)
 	}
 	<-p.link.Over() // then it is known what is to follow
@@ -178,7 +178,7 @@ func (n *Node) redial(p *peer, attempt uint64, pause *backoff) (Conn, session.St
 			p.link.Kill(session.ErrPosition)
 			return nil, session.Start{}
 		case err == nil:
-			n.line.change(func(s *State) { s.Connected, s.Err = true, nil; s.Resumes++ })
+			n.line.resumed(p)
 			return conn, session.Start{Attempt: attempt, Received: w.Received}
 		}
 		if refused(err, fault.SessionLost) || final(err) {

@@ -69,6 +69,25 @@ func (l *line) look() (State, <-chan struct{}) {
 	return l.state, l.changed
 }
 
+// breaks notes that the connection of a session has broken.
+func (l *line) breaks(p *peer, why error) {
+	l.change(func(s *State) {
+		p.broken = true
+		s.Connected, s.Err = false, why
+	})
+}
+
+// resumed notes that it has another. One that is still being restored is not connected by that.
+func (l *line) resumed(p *peer) {
+	l.change(func(s *State) {
+		p.broken = false
+		s.Resumes++
+		if l.current.Load() == p {
+			s.Connected, s.Err = true, nil
+		}
+	})
+}
+
 // lose marks a session as lost: calls wait for the next.
 func (l *line) lose(p *peer, why error, events int) {
 	l.change(func(s *State) {
@@ -78,15 +97,17 @@ func (l *line) lose(p *peer, why error, events int) {
 	})
 }
 
-// install has calls go on with a session that is restored.
+// install has calls go on with a session that is restored. Its connection may have broken since.
 func (l *line) install(p *peer) {
 	l.change(func(s *State) {
 		if p.lost.Load() {
 			return
 		}
 		l.current.Store(p)
-		s.Connected, s.Err = true, nil
 		s.Restarts++
+		if !p.broken {
+			s.Connected, s.Err = true, nil
+		}
 	})
 }
 

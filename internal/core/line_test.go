@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,4 +30,44 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("of 100 pauses %d differ", len(differ))
 		}
 	})
+}
+
+// A session is connected when it is restored and has a connection, in whatever order that comes.
+func TestRestoredAndConnected(t *testing.T) {
+	why := errors.New("broken")
+	for name, come := range map[string]func(l *line, p *peer){
+		"restored": func(l *line, p *peer) { l.install(p) },
+		"resumed, restored": func(l *line, p *peer) {
+			l.breaks(p, why)
+			l.resumed(p)
+			l.install(p)
+		},
+		"restored, resumed": func(l *line, p *peer) {
+			l.breaks(p, why)
+			l.install(p)
+			l.resumed(p)
+		},
+	} {
+		l, p := &line{}, &peer{}
+		come(l, p)
+		if s, _ := l.look(); !s.Connected || s.Err != nil || s.Restarts != 1 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	for name, come := range map[string]func(l *line, p *peer){
+		"broken, restored": func(l *line, p *peer) {
+			l.breaks(p, why)
+			l.install(p)
+		},
+		"only resumed": func(l *line, p *peer) {
+			l.breaks(p, why)
+			l.resumed(p)
+		},
+	} {
+		l, p := &line{}, &peer{}
+		come(l, p)
+		if s, _ := l.look(); s.Connected || !errors.Is(s.Err, why) {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
 }

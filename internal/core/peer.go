@@ -27,6 +27,7 @@ type peer struct {
 	session, token []byte  // what it takes to resume; empty: it cannot be
 
 	drained chan struct{} // closed when it has said goodbye because it was asked to
+	broken  bool          // to the bus: it has no connection; guarded by line.mu
 
 	// What follows is the link's reader's own.
 	names    map[uint64]string // that the peer has given numbers
