@@ -20,6 +20,7 @@ func TestParityRetained(t *testing.T) {
 		{"Forget ends one value, and tells", (*stage).forgetOne},
 		{"the end of its owner ends a value, and tells", (*stage).ownerCloses},
 		{"what is kept is filtered by origin", (*stage).keptFrom},
+		{"by several, in any order", (*stage).keptFromSeveral},
 		{"an endpoint may keep 1024 keys", (*stage).keyLimit},
 		{"an endpoint may keep 1 MiB", (*stage).byteLimit},
 		{"between what is kept and what follows is no gap and no double", (*stage).noGapNoDouble},
@@ -224,6 +225,17 @@ func (s *stage) keptFrom() {
 	s.must(a.Close())
 	s.must(lahja.Forget[item](s.ctx, c, ""))
 	hearKept(s, items, kept{"c", "", 2, false}, kept{"c", "", 0, true})
+}
+
+func (s *stage) keptFromSeveral() {
+	a, b := s.pair()
+	say(s, a, item{1}, lahja.Retain())
+	s.settle(a)
+	for _, from := range [][]string{{"z", "a"}, {"z", "y", "a"}, {"a", "y"}, {"a", "a"}} {
+		items := lahja.Stream[item](s.ctx, b, lahja.WithRetained(), lahja.From(from...))
+		say(s, a, item{2})
+		hearKept(s, items, kept{origin: "a", n: 1}, kept{origin: "a", n: 2})
+	}
 }
 
 func (s *stage) keyLimit() {
