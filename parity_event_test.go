@@ -37,6 +37,7 @@ func TestParityEvents(t *testing.T) {
 		{"P32 P61 L5 an internal event reaches only its own endpoint", (*stage).internalStays},
 		{"P37 an endpoint gets its own events", (*stage).ownEvents},
 		{"P38 an endpoint waits for its own event", (*stage).ownWaitFor},
+		{"what an endpoint sends to itself is also for its member of a group", (*stage).ownGroup},
 		{"P39 an endpoint streams three events of its own", (*stage).ownStream},
 	})
 }
@@ -348,6 +349,22 @@ func (s *stage) ownWaitFor() {
 		say(s, ep, item{1})
 		s.must(take(s, got))
 	}
+}
+
+func (s *stage) ownGroup() {
+	a, b := s.connect("a"), s.connect("b")
+	items := lahja.Stream[item](s.ctx, a, lahja.Group("g"))
+	lahja.Stream[item](s.ctx, b, lahja.Group("g"))
+	say(s, a, item{1}, lahja.To("a"))
+	say(s, a, item{2}, lahja.To("a"), lahja.RequireSubscriber())
+	err := lahja.Broadcast(s.ctx, a, item{3}, lahja.To(), lahja.RequireSubscriber())
+	s.wantErr(err, lahja.ErrNoSubscribers)
+	hear(s, items, item{1}, item{2})
+	answerWith(s, b, double, lahja.Group("g"))
+	_, err = request(s, a, 1, lahja.To("a"))
+	s.wantErr(err, lahja.ErrNoSubscribers)
+	answerWith(s, a, double, lahja.Group("g"))
+	s.wantAnswer(a, 1, 2, lahja.To("a"))
 }
 
 func (s *stage) ownStream() {

@@ -100,7 +100,7 @@ func (o *Outlet) Begin(
 	if b.Internal {
 		p.only, p.uplink = ep, nil
 	}
-	if p.uplink != nil && b.Filter.HasTo && !namesAnother(b.Filter.To, ep.name) {
+	if p.uplink != nil && p.stays() {
 		p.uplink = nil
 	}
 	if err := p.connect(ctx); err != nil {
@@ -132,13 +132,18 @@ func (p *Publication) connect(ctx context.Context) (err error) {
 	return p.uplink.permit(broadcasting, p.Topic.Name)
 }
 
-func namesAnother(names []string, self string) bool {
-	for _, n := range names {
-		if n != self {
-			return true
+// stays reports whether the event is by its To for nobody but its own endpoint, and for no group
+// there: the bus alone chooses among the members.
+func (p *Publication) stays() bool {
+	if !p.Filter.HasTo {
+		return false
+	}
+	for _, n := range p.Filter.To {
+		if n != p.Origin || p.Route.grouped {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // require fails unless somebody would get the event.
