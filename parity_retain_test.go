@@ -165,6 +165,9 @@ func (s *stage) forgetOne() {
 	s.must(lahja.Forget[item](s.ctx, a, "x"))  // again
 	s.must(lahja.Forget[item](s.ctx, b, "y"))  // not b's
 	s.must(lahja.Forget[other](s.ctx, a, "y")) // of another type
+	for _, key := range []string{"\xff", strings.Repeat("x", 256), strings.Repeat("x", 2<<20)} {
+		s.must(lahja.Forget[item](s.ctx, a, key)) // what cannot be one
+	}
 	for _, items := range []<-chan lahja.Event[item]{inA, inB} {
 		hearKeptOf(s, items, kept{"a", "x", 1, false}, kept{"a", "y", 2, false})
 		hearKept(s, items, kept{"a", "x", 0, true})

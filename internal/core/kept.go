@@ -240,7 +240,7 @@ func (o *Outlet) forget(up *peer, key string) bool {
 	if known {
 		o.Topic.end(ep.name, ep.party.ID, key)
 	}
-	if up != nil {
+	if up != nil && checkKey(key) == nil { // under another one nothing can be retained
 		m := wire.Forget{Event: o.Topic.Name, Key: key}
 		up.link.Send(func(dst []byte) []byte {
 			return wire.AppendControl(dst, wire.TypeForget, m)

@@ -45,16 +45,26 @@ func (b *Broadcast) check(request bool) error {
 		return fault.Errorf(fault.Denied,
 			"what is retained is for everyone: Retain and Internal, To or Except contradict "+
 				"each other")
-	case len(b.Key) > wire.MaxName:
-		return fault.Errorf(fault.Denied, "a key of %d bytes, where %d are allowed: %.32q…",
-			len(b.Key), wire.MaxName, b.Key)
-	case !utf8.ValidString(b.Key):
-		return fault.Errorf(fault.Denied, "the key %q is not valid UTF-8", b.Key)
+	}
+	if err := checkKey(b.Key); err != nil {
+		return err
 	}
 	if err := CheckNames("To", b.Filter.To); err != nil {
 		return err
 	}
 	return CheckNames("Except", b.Filter.Except)
+}
+
+// checkKey says what is wrong with a key.
+func checkKey(key string) error {
+	switch {
+	case len(key) > wire.MaxName:
+		return fault.Errorf(fault.Denied, "a key of %d bytes, where %d are allowed: %.32q…",
+			len(key), wire.MaxName, key)
+	case !utf8.ValidString(key):
+		return fault.Errorf(fault.Denied, "the key %q is not valid UTF-8", key)
+	}
+	return nil
 }
 
 // Publication is one event from the options of its broadcast to its delivery:
