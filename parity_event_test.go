@@ -20,6 +20,7 @@ func TestParityEvents(t *testing.T) {
 		{"P7 one that does not is no failure", (*stage).needsNoSubscriber},
 		{"P12 L8 break out of a loop unsubscribes, after exactly 2 of 5",
 			(*stage).breakUnsubscribes},
+		{"that is why it has ended, whatever ends after it", (*stage).breakIsTheReason},
 		{"P13 P54 Take(2) gets exactly the first 2 of 3 and unsubscribes", (*stage).takesTwo},
 		{"P14 a stream that is ended from another goroutine closes", (*stage).streamIsEnded},
 		{"P15 the end of the consumer's context ends its stream", (*stage).consumerIsCancelled},
@@ -83,6 +84,22 @@ func (s *stage) breakUnsubscribes() {
 		}
 	}
 	s.until(a, not(lahja.SubscribedBy[item]("b")))
+}
+
+func (s *stage) breakIsTheReason() {
+	a, b := s.pair()
+	ctx, cancel := context.WithCancel(s.ctx)
+	why := make(chan error, 1)
+	events := lahja.Events[item](ctx, b, lahja.Buffer(1),
+		lahja.OnEnd(func(err error) { why <- err }))
+	for i := range 1000 { // it takes some time to discard them
+		say(s, a, item{i})
+	}
+	for range events {
+		break
+	}
+	cancel()
+	s.must(take(s, why))
 }
 
 func (s *stage) takesTwo() {
