@@ -25,6 +25,7 @@ func TestParityEvents(t *testing.T) {
 		{"P14 a stream that is ended from another goroutine closes", (*stage).streamIsEnded},
 		{"P15 the end of the consumer's context ends its stream", (*stage).consumerIsCancelled},
 		{"P16 P55 wait for one event", (*stage).waitForOne},
+		{"the names in an option are those of the call", (*stage).namesAreCopied},
 		{"P17 a wait that times out unsubscribes", (*stage).waitTimesOut},
 		{"P22 P51 only the exact type arrives", (*stage).exactType},
 		{"P52 nothing arrives after an unsubscribe", (*stage).nothingAfterUnsubscribe},
@@ -324,6 +325,25 @@ func (s *stage) onlyTarget() {
 	hear(s, inB, item{1}, item{4}, item{6}, item{8})
 	hear(s, inC, item{2}, item{4}, item{7}, item{8})
 	hear(s, own, item{3}, item{7}, item{8})
+}
+
+func (s *stage) namesAreCopied() {
+	a, b := s.pair()
+	from, to, except := []string{"a"}, []string{"b"}, []string{"a"}
+	items := lahja.Stream[item](s.ctx, b, lahja.From(from...))
+	from[0] = "b"
+	member := lahja.Stream[other](s.ctx, b, lahja.Group("g"))
+	for n := range 5 { // they wait for it
+		say(s, a, other{2 * n}, lahja.To(to...))
+		say(s, a, other{2*n + 1}, lahja.Except(except...))
+	}
+	to[0], except[0] = "a", "b"
+	for n := range 10 {
+		hear(s, member, other{n})
+	}
+	say(s, b, item{1})
+	say(s, a, item{2}, lahja.RequireSubscriber())
+	hear(s, items, item{2})
 }
 
 func (s *stage) internalStays() {

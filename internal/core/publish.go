@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -252,6 +253,8 @@ func (o *Outlet) Accepted() { o.broadcast.Add(1) }
 // post offers the event to where events wait for room.
 func (p *Publication) post(body func() Body) {
 	if len(p.Route.posts) > 0 && p.only == nil {
+		f := &p.Filter // the event may wait for longer than the caller keeps the names
+		f.To, f.Except = slices.Clone(f.To), slices.Clone(f.Except)
 		p.Route.offer(body(), p.Flight.Size, &p.Delivery, nil)
 	}
 }
