@@ -175,7 +175,7 @@ func valueOf[Resp any](response *codec.Type, a core.Answer) (resp Resp, err erro
 	if v, ok := a.Value.(Resp); ok {
 		return v, nil
 	}
-	if a.Payload == nil {
+	if a.Encode != nil { // it is of this process; what has come may have no bytes at all
 		var buf bytes.Buffer
 		if err = a.Encode(&buf); err != nil {
 			return resp, err
