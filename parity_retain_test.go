@@ -53,6 +53,39 @@ func TestMuchIsKept(t *testing.T) {
 	}
 }
 
+// What an endpoint retains of all types together is bounded, however many calls do so at once: each
+// has its error, and the session goes on.
+func TestRetainedAtOnce(t *testing.T) {
+	everywhereInPairsWith(t, []behaviour{{"what is retained at once", func(s *stage) {
+		a, _ := s.pair()
+		var both sync.WaitGroup
+		both.Go(func() { retainInTurn[freightA](s, a) })
+		both.Go(func() { retainInTurn[freightB](s, a) })
+		both.Wait()
+		s.settle(a)
+		say(s, a, freightC{make([]byte, 2000)}, lahja.Retain()) // nothing is counted twice
+	}}}, lahja.Limits{Retained: 3000})
+}
+
+// retainInTurn retains events of which there is no room for two, and forgets each.
+func retainInTurn[T freightA | freightB](s *stage, ep *lahja.Endpoint) {
+	for n := range 300 {
+		err := lahja.Broadcast(s.ctx, ep, T{make([]byte, 1900)}, lahja.Retain())
+		if err == nil && n%2 == 0 {
+			err = lahja.Broadcast(s.ctx, ep, T{}, lahja.Retain()) // it takes less
+		} else if err == nil {
+			err = lahja.Forget[T](s.ctx, ep, "")
+		}
+		if err != nil && !errors.Is(err, lahja.ErrTooLarge) {
+			s.Error(err)
+			return
+		}
+	}
+	if err := lahja.Forget[T](s.ctx, ep, ""); err != nil {
+		s.Error(err)
+	}
+}
+
 // kept is an event of a subscription that wants what is kept.
 type kept struct {
 	origin, key string

@@ -227,14 +227,16 @@ func (p *Publication) Hand(body func() Body, push func() error) error {
 	if err := p.outlet.Endpoint.Err(); err != nil {
 		return err
 	}
-	if err := k.fitsLocked(&p.Delivery, p.Flight.Size); err != nil {
+	reserved, err := k.fitsLocked(&p.Delivery, p.Flight.Size)
+	if err != nil {
 		return err
 	}
 	p.Route = p.Topic.Route() // who comes from now on has it from what is kept
 	if err := p.hand(body, push); err != nil {
+		p.Topic.node.kept.add(p.originID, -reserved)
 		return err
 	}
-	k.putLocked(&p.Delivery, body(), p.Flight.Size)
+	k.putLocked(&p.Delivery, body(), p.Flight.Size, reserved)
 	return nil
 }
 
