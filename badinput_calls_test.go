@@ -118,6 +118,24 @@ func repeat(x *attack) {
 	})
 }
 
+// answerNothing answers a request that it was asked with no bytes at all.
+func answerNothing(x *attack) {
+	asks := x.victim
+	if x.against == "bus" {
+		asks = x.own
+		x.record(control(wire.TypeSubscribe,
+			wire.Subscribe{ID: 1, Event: lahja.EventName[other]()}))
+		x.await(wire.TypeSubscribed)
+	}
+	got := x.ask(asks)
+	x.record(wire.AppendReply(nil, &wire.Reply{
+		Call: x.asked(), Final: true, Name: lahja.EventName[answer](),
+	}))
+	if n := take(x.stage, got); n != -1 {
+		x.Errorf("the request was answered with %d", n)
+	}
+}
+
 // race resumes a session by two connections at once, over and over: one has it in the end, the one
 // with the higher attempt if they differ, and it is the session that it was.
 func race(first, second uint64) func(*attack) {

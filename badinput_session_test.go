@@ -235,6 +235,7 @@ var identityRows = []row{
 		at: open, only: "bus", throw: intrude},
 	{number: 26, throws: "answers to an open request, by every number near it, and then twice",
 		at: open, throw: repeat},
+	{number: 26, throws: "an answer without a payload", at: open, throw: answerNothing},
 	{number: 26, throws: "two requests with one number", at: open, ends: fouled,
 		throw: func(x *attack) {
 			subscribed[other](x)

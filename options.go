@@ -1,6 +1,7 @@
 package lahja
 
 import (
+	"slices"
 	"time"
 
 	"github.com/lahja-go/lahja/internal/core"
@@ -249,7 +250,7 @@ type SubscribeOption struct {
 
 // From lets through only events of these origins, at least one; others are not even sent.
 func From(names ...string) SubscribeOption {
-	return SubscribeOption{from: names, hasFrom: true}
+	return SubscribeOption{from: slices.Clone(names), hasFrom: true} // it outlives the call
 }
 
 // Buffer sets the capacity of the subscription's channel, 16 by default: events that wait there

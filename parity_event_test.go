@@ -20,10 +20,12 @@ func TestParityEvents(t *testing.T) {
 		{"P7 one that does not is no failure", (*stage).needsNoSubscriber},
 		{"P12 L8 break out of a loop unsubscribes, after exactly 2 of 5",
 			(*stage).breakUnsubscribes},
+		{"that is why it has ended, whatever ends after it", (*stage).breakIsTheReason},
 		{"P13 P54 Take(2) gets exactly the first 2 of 3 and unsubscribes", (*stage).takesTwo},
 		{"P14 a stream that is ended from another goroutine closes", (*stage).streamIsEnded},
 		{"P15 the end of the consumer's context ends its stream", (*stage).consumerIsCancelled},
 		{"P16 P55 wait for one event", (*stage).waitForOne},
+		{"the names in an option are those of the call", (*stage).namesAreCopied},
 		{"P17 a wait that times out unsubscribes", (*stage).waitTimesOut},
 		{"P22 P51 only the exact type arrives", (*stage).exactType},
 		{"P52 nothing arrives after an unsubscribe", (*stage).nothingAfterUnsubscribe},
@@ -37,6 +39,7 @@ func TestParityEvents(t *testing.T) {
 		{"P32 P61 L5 an internal event reaches only its own endpoint", (*stage).internalStays},
 		{"P37 an endpoint gets its own events", (*stage).ownEvents},
 		{"P38 an endpoint waits for its own event", (*stage).ownWaitFor},
+		{"what an endpoint sends to itself is also for its member of a group", (*stage).ownGroup},
 		{"P39 an endpoint streams three events of its own", (*stage).ownStream},
 	})
 }
@@ -82,6 +85,22 @@ func (s *stage) breakUnsubscribes() {
 		}
 	}
 	s.until(a, not(lahja.SubscribedBy[item]("b")))
+}
+
+func (s *stage) breakIsTheReason() {
+	a, b := s.pair()
+	ctx, cancel := context.WithCancel(s.ctx)
+	why := make(chan error, 1)
+	events := lahja.Events[item](ctx, b, lahja.Buffer(1),
+		lahja.OnEnd(func(err error) { why <- err }))
+	for i := range 1000 { // it takes some time to discard them
+		say(s, a, item{i})
+	}
+	for range events {
+		break
+	}
+	cancel()
+	s.must(take(s, why))
 }
 
 func (s *stage) takesTwo() {
@@ -308,6 +327,25 @@ func (s *stage) onlyTarget() {
 	hear(s, own, item{3}, item{7}, item{8})
 }
 
+func (s *stage) namesAreCopied() {
+	a, b := s.pair()
+	from, to, except := []string{"a"}, []string{"b"}, []string{"a"}
+	items := lahja.Stream[item](s.ctx, b, lahja.From(from...))
+	from[0] = "b"
+	member := lahja.Stream[other](s.ctx, b, lahja.Group("g"))
+	for n := range 5 { // they wait for it
+		say(s, a, other{2 * n}, lahja.To(to...))
+		say(s, a, other{2*n + 1}, lahja.Except(except...))
+	}
+	to[0], except[0] = "a", "b"
+	for n := range 10 {
+		hear(s, member, other{n})
+	}
+	say(s, b, item{1})
+	say(s, a, item{2}, lahja.RequireSubscriber())
+	hear(s, items, item{2})
+}
+
 func (s *stage) internalStays() {
 	a, b, c := s.connect("a"), s.connect("b"), s.own("c")
 	inA := lahja.Stream[item](s.ctx, a)
@@ -348,6 +386,22 @@ func (s *stage) ownWaitFor() {
 		say(s, ep, item{1})
 		s.must(take(s, got))
 	}
+}
+
+func (s *stage) ownGroup() {
+	a, b := s.connect("a"), s.connect("b")
+	items := lahja.Stream[item](s.ctx, a, lahja.Group("g"))
+	lahja.Stream[item](s.ctx, b, lahja.Group("g"))
+	say(s, a, item{1}, lahja.To("a"))
+	say(s, a, item{2}, lahja.To("a"), lahja.RequireSubscriber())
+	err := lahja.Broadcast(s.ctx, a, item{3}, lahja.To(), lahja.RequireSubscriber())
+	s.wantErr(err, lahja.ErrNoSubscribers)
+	hear(s, items, item{1}, item{2})
+	answerWith(s, b, double, lahja.Group("g"))
+	_, err = request(s, a, 1, lahja.To("a"))
+	s.wantErr(err, lahja.ErrNoSubscribers)
+	answerWith(s, a, double, lahja.Group("g"))
+	s.wantAnswer(a, 1, 2, lahja.To("a"))
 }
 
 func (s *stage) ownStream() {

@@ -24,6 +24,7 @@ func TestParityReplies(t *testing.T) {
 		{"a second reply has no effect", (*stage).secondReply},
 		{"a late reply has no effect", (*stage).lateReply},
 		{"a reply to a broadcast is an error", (*stage).replyToBroadcast},
+		{"a reply to an answer is one, too", (*stage).replyToAnswer},
 		{"a tap is not asked", (*stage).tapIsNotAsked},
 		{"a tap sees all requests, also those that were answered before its turn",
 			(*stage).tapSeesAll},
@@ -216,6 +217,19 @@ func (s *stage) replyToBroadcast() {
 	answerWith(s, b, double) // what it returns is dropped
 	say(s, a, question{2})
 	s.wantAnswer(a, 3, 6)
+}
+
+func (s *stage) replyToAnswer() {
+	a, b := s.pair()
+	_, err := lahja.Handle(s.ctx, b, func(context.Context, lahja.Event[question]) (string, error) {
+		return "an answer", nil
+	})
+	s.must(err)
+	for ev, err := range lahja.Gather[question, string](s.ctx, a, question{1}) {
+		s.must(err)
+		s.wantErr(lahja.Reply(s.ctx, ev, answer{1}), lahja.ErrNotRequest)
+		s.wantErr(lahja.Fail(s.ctx, ev, errNotFound), lahja.ErrNotRequest)
+	}
 }
 
 func (s *stage) tapIsNotAsked() {

@@ -20,6 +20,7 @@ func TestParityRetained(t *testing.T) {
 		{"Forget ends one value, and tells", (*stage).forgetOne},
 		{"the end of its owner ends a value, and tells", (*stage).ownerCloses},
 		{"what is kept is filtered by origin", (*stage).keptFrom},
+		{"by several, in any order", (*stage).keptFromSeveral},
 		{"an endpoint may keep 1024 keys", (*stage).keyLimit},
 		{"an endpoint may keep 1 MiB", (*stage).byteLimit},
 		{"between what is kept and what follows is no gap and no double", (*stage).noGapNoDouble},
@@ -49,6 +50,39 @@ func TestMuchIsKept(t *testing.T) {
 				take(s, blobs)
 			}
 		})
+	}
+}
+
+// What an endpoint retains of all types together is bounded, however many calls do so at once: each
+// has its error, and the session goes on.
+func TestRetainedAtOnce(t *testing.T) {
+	everywhereInPairsWith(t, []behaviour{{"what is retained at once", func(s *stage) {
+		a, _ := s.pair()
+		var both sync.WaitGroup
+		both.Go(func() { retainInTurn[freightA](s, a) })
+		both.Go(func() { retainInTurn[freightB](s, a) })
+		both.Wait()
+		s.settle(a)
+		say(s, a, freightC{make([]byte, 2000)}, lahja.Retain()) // nothing is counted twice
+	}}}, lahja.Limits{Retained: 3000})
+}
+
+// retainInTurn retains events of which there is no room for two, and forgets each.
+func retainInTurn[T freightA | freightB](s *stage, ep *lahja.Endpoint) {
+	for n := range 300 {
+		err := lahja.Broadcast(s.ctx, ep, T{make([]byte, 1900)}, lahja.Retain())
+		if err == nil && n%2 == 0 {
+			err = lahja.Broadcast(s.ctx, ep, T{}, lahja.Retain()) // it takes less
+		} else if err == nil {
+			err = lahja.Forget[T](s.ctx, ep, "")
+		}
+		if err != nil && !errors.Is(err, lahja.ErrTooLarge) {
+			s.Error(err)
+			return
+		}
+	}
+	if err := lahja.Forget[T](s.ctx, ep, ""); err != nil {
+		s.Error(err)
 	}
 }
 
@@ -164,6 +198,9 @@ func (s *stage) forgetOne() {
 	s.must(lahja.Forget[item](s.ctx, a, "x"))  // again
 	s.must(lahja.Forget[item](s.ctx, b, "y"))  // not b's
 	s.must(lahja.Forget[other](s.ctx, a, "y")) // of another type
+	for _, key := range []string{"\xff", strings.Repeat("x", 256), strings.Repeat("x", 2<<20)} {
+		s.must(lahja.Forget[item](s.ctx, a, key)) // what cannot be one
+	}
 	for _, items := range []<-chan lahja.Event[item]{inA, inB} {
 		hearKeptOf(s, items, kept{"a", "x", 1, false}, kept{"a", "y", 2, false})
 		hearKept(s, items, kept{"a", "x", 0, true})
@@ -224,6 +261,17 @@ func (s *stage) keptFrom() {
 	s.must(a.Close())
 	s.must(lahja.Forget[item](s.ctx, c, ""))
 	hearKept(s, items, kept{"c", "", 2, false}, kept{"c", "", 0, true})
+}
+
+func (s *stage) keptFromSeveral() {
+	a, b := s.pair()
+	say(s, a, item{1}, lahja.Retain())
+	s.settle(a)
+	for _, from := range [][]string{{"z", "a"}, {"z", "y", "a"}, {"a", "y"}, {"a", "a"}} {
+		items := lahja.Stream[item](s.ctx, b, lahja.WithRetained(), lahja.From(from...))
+		say(s, a, item{2})
+		hearKept(s, items, kept{origin: "a", n: 1}, kept{origin: "a", n: 2})
+	}
 }
 
 func (s *stage) keyLimit() {

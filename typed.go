@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"reflect"
 	"runtime/debug"
 
 	"github.com/lahja-go/lahja/internal/codec"
@@ -174,7 +175,7 @@ func valueOf[Resp any](response *codec.Type, a core.Answer) (resp Resp, err erro
 	if v, ok := a.Value.(Resp); ok {
 		return v, nil
 	}
-	if a.Payload == nil {
+	if a.Encode != nil { // it is of this process; what has come may have no bytes at all
 		var buf bytes.Buffer
 		if err = a.Encode(&buf); err != nil {
 			return resp, err
@@ -425,8 +426,11 @@ func Forget[T any](ctx context.Context, ep *Endpoint, key string) error {
 }
 
 func notRequest[Req any]() error {
-	return fault.Errorf(fault.NotRequest, "%s was broadcast, and nobody waits for an answer",
-		EventName[Req]())
+	name := reflect.TypeFor[Req]().String() // of an answer, which need not have an event's type
+	if k, err := kindOf[Req](); err == nil {
+		name = k.name()
+	}
+	return fault.Errorf(fault.NotRequest, "%s was broadcast, and nobody waits for an answer", name)
 }
 
 // prepare checks T and the options of a subscription to it.

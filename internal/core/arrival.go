@@ -277,10 +277,11 @@ func (p *peer) retain(e *wire.Event, d *Delivery, size int64) error {
 	k := &d.Topic.kept
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.fitsLocked(d, size); err != nil {
+	reserved, err := k.fitsLocked(d, size)
+	if err != nil {
 		return err
 	}
-	k.putLocked(d, encoded(bytes.Clone(e.Payload)), size)
+	k.putLocked(d, encoded(bytes.Clone(e.Payload)), size, reserved)
 	p.route(e, d, size)
 	return nil
 }

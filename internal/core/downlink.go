@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/router"
@@ -93,6 +94,7 @@ func (p *peer) add(m *wire.Subscribe) error {
 		s.Ref = served
 	}
 	if m.Retained {
+		slices.Sort(m.From) // s is looked at before it is added
 		t.kept.mu.Lock()
 		defer t.kept.mu.Unlock()
 		t.kept.replayLocked(t, p.party.Name, func(d *Delivery, body Body, size int64) {

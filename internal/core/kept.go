@@ -30,8 +30,9 @@ type keptEvent struct {
 	size int64
 }
 
-// fitsLocked fails when an event of that size cannot be kept.
-func (k *kept) fitsLocked(d *Delivery, size int64) error {
+// fitsLocked fails when an event of that size cannot be kept. It counts at once what that takes,
+// for events of other types may be about to be kept as well.
+func (k *kept) fitsLocked(d *Delivery, size int64) (reserved int64, err error) {
 	by := k.origins[d.Origin]
 	keys, bytes, more := 1, size, size
 	if by != nil && by.id == d.originID {
@@ -44,17 +45,17 @@ func (k *kept) fitsLocked(d *Delivery, size int64) error {
 	}
 	cfg := d.Topic.node.config()
 	if keys > cfg.RetainedKeys || bytes > cfg.RetainedType {
-		return fault.Errorf(fault.TooLarge,
+		return 0, fault.Errorf(fault.TooLarge,
 			"endpoint %q would have %d keys and %d bytes of %s retained, where %d and %d are "+
 				"allowed; Forget what is out of date", d.Origin, keys, bytes, d.Topic.Name,
 			cfg.RetainedKeys, cfg.RetainedType)
 	}
-	if all := d.Topic.node.kept.of(d.originID) + more; all > cfg.Retained {
-		return fault.Errorf(fault.TooLarge,
+	if all, ok := d.Topic.node.kept.reserve(d.originID, more, cfg.Retained); !ok {
+		return 0, fault.Errorf(fault.TooLarge,
 			"endpoint %q would have %d bytes of all events retained, where %d are allowed; "+
 				"Forget what is out of date", d.Origin, all, cfg.Retained)
 	}
-	return nil
+	return max(0, more), nil
 }
 
 // keptSizes is how many bytes of all events are kept for each endpoint, by its number.
@@ -63,15 +64,25 @@ type keptSizes struct {
 	bytes map[uint64]int64
 }
 
-func (k *keptSizes) of(id uint64) int64 {
+// reserve adds bytes, unless all would be more than limit then. What becomes less does so only when
+// it is kept: the bus is told of that before it is of what takes its place.
+func (k *keptSizes) reserve(id uint64, bytes, limit int64) (all int64, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.bytes[id]
+	if all = k.bytes[id] + bytes; all > limit {
+		return all, false
+	}
+	k.addLocked(id, max(0, bytes))
+	return all, true
 }
 
 func (k *keptSizes) add(id uint64, bytes int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.addLocked(id, bytes)
+}
+
+func (k *keptSizes) addLocked(id uint64, bytes int64) {
 	if k.bytes == nil {
 		k.bytes = map[uint64]int64{}
 	}
@@ -80,9 +91,9 @@ func (k *keptSizes) add(id uint64, bytes int64) {
 	}
 }
 
-// putLocked keeps an event as the latest of its origin and key. What a predecessor of that name has
-// left ends before: its own end may still be under way.
-func (k *kept) putLocked(d *Delivery, body Body, size int64) {
+// putLocked keeps an event as the latest of its origin and key, for which so much was reserved.
+// What a predecessor of that name has left ends before: its own end may still be under way.
+func (k *kept) putLocked(d *Delivery, body Body, size, reserved int64) {
 	if by := k.origins[d.Origin]; by != nil && by.id != d.originID {
 		d.Topic.endAllLocked(d.Origin, by)
 	}
@@ -101,7 +112,7 @@ func (k *kept) putLocked(d *Delivery, body Body, size int64) {
 		by.order = append(by.order, d.Key)
 	}
 	by.bytes += more
-	d.Topic.node.kept.add(d.originID, more)
+	d.Topic.node.kept.add(d.originID, more-reserved)
 	by.keys[d.Key] = &keptEvent{body, size}
 }
 
@@ -236,15 +247,15 @@ func (o *Outlet) forget(up *peer, key string) bool {
 	ep := o.Endpoint
 	o.Topic.kept.mu.Lock()
 	defer o.Topic.kept.mu.Unlock()
+	if up != nil && checkKey(key) == nil { // under another one nothing can be retained
+		m := wire.Forget{Event: o.Topic.Name, Key: key}
+		up.link.Send(func(dst []byte) []byte { // before what may take its place
+			return wire.AppendControl(dst, wire.TypeForget, m)
+		})
+	}
 	known := o.Topic.kept.removeLocked(ep.node, ep.name, key)
 	if known {
 		o.Topic.end(ep.name, ep.party.ID, key)
-	}
-	if up != nil {
-		m := wire.Forget{Event: o.Topic.Name, Key: key}
-		up.link.Send(func(dst []byte) []byte {
-			return wire.AppendControl(dst, wire.TypeForget, m)
-		})
 	}
 	return known
 }

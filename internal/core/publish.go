@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -45,16 +46,26 @@ func (b *Broadcast) check(request bool) error {
 		return fault.Errorf(fault.Denied,
 			"what is retained is for everyone: Retain and Internal, To or Except contradict "+
 				"each other")
-	case len(b.Key) > wire.MaxName:
-		return fault.Errorf(fault.Denied, "a key of %d bytes, where %d are allowed: %.32q…",
-			len(b.Key), wire.MaxName, b.Key)
-	case !utf8.ValidString(b.Key):
-		return fault.Errorf(fault.Denied, "the key %q is not valid UTF-8", b.Key)
+	}
+	if err := checkKey(b.Key); err != nil {
+		return err
 	}
 	if err := CheckNames("To", b.Filter.To); err != nil {
 		return err
 	}
 	return CheckNames("Except", b.Filter.Except)
+}
+
+// checkKey says what is wrong with a key.
+func checkKey(key string) error {
+	switch {
+	case len(key) > wire.MaxName:
+		return fault.Errorf(fault.Denied, "a key of %d bytes, where %d are allowed: %.32q…",
+			len(key), wire.MaxName, key)
+	case !utf8.ValidString(key):
+		return fault.Errorf(fault.Denied, "the key %q is not valid UTF-8", key)
+	}
+	return nil
 }
 
 // Publication is one event from the options of its broadcast to its delivery:
@@ -101,7 +112,7 @@ func (o *Outlet) Begin(
 	if b.Internal {
 		p.only, p.uplink = ep, nil
 	}
-	if p.uplink != nil && b.Filter.HasTo && !namesAnother(b.Filter.To, ep.name) {
+	if p.uplink != nil && p.stays() {
 		p.uplink = nil
 	}
 	if err := p.connect(ctx); err != nil {
@@ -134,13 +145,18 @@ func (p *Publication) connect(ctx context.Context) (err error) {
 	return p.uplink.permit(broadcasting, p.Topic.Name)
 }
 
-func namesAnother(names []string, self string) bool {
-	for _, n := range names {
-		if n != self {
-			return true
+// stays reports whether the event is by its To for nobody but its own endpoint, and for no group
+// there: the bus alone chooses among the members.
+func (p *Publication) stays() bool {
+	if !p.Filter.HasTo {
+		return false
+	}
+	for _, n := range p.Filter.To {
+		if n != p.Origin || p.Route.grouped {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // require fails unless somebody would get the event.
@@ -213,14 +229,16 @@ func (p *Publication) Hand(body func() Body, push func() error) error {
 	if err := p.outlet.Endpoint.Err(); err != nil {
 		return err
 	}
-	if err := k.fitsLocked(&p.Delivery, p.Flight.Size); err != nil {
+	reserved, err := k.fitsLocked(&p.Delivery, p.Flight.Size)
+	if err != nil {
 		return err
 	}
 	p.Route = p.Topic.Route() // who comes from now on has it from what is kept
 	if err := p.hand(body, push); err != nil {
+		p.Topic.node.kept.add(p.originID, -reserved)
 		return err
 	}
-	k.putLocked(&p.Delivery, body(), p.Flight.Size)
+	k.putLocked(&p.Delivery, body(), p.Flight.Size, reserved)
 	return nil
 }
 
@@ -239,6 +257,8 @@ func (o *Outlet) Accepted() { o.broadcast.Add(1) }
 // post offers the event to where events wait for room.
 func (p *Publication) post(body func() Body) {
 	if len(p.Route.posts) > 0 && p.only == nil {
+		f := &p.Filter // the event may wait for longer than the caller keeps the names
+		f.To, f.Except = slices.Clone(f.To), slices.Clone(f.Except)
 		p.Route.offer(body(), p.Flight.Size, &p.Delivery, nil)
 	}
 }

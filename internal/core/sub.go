@@ -243,11 +243,9 @@ func (s *Sub) handled() bool { return s.Spec.Workers > 0 }
 // end ends s for the reason err. With rest, what has arrived can still be taken.
 func (s *Sub) end(err error, rest bool) {
 	s.mu.Lock()
-	if !rest {
-		s.stopped.Store(true)
-	}
+	discards := !rest && !s.stopped.Swap(true)
 	first := !s.ended
-	if first || !rest && !s.finished && s.err == nil { // what still waits is discarded: say why
+	if first || discards && !s.finished && s.err == nil { // what still waits: say why
 		s.ended, s.err = true, err
 	}
 	s.mu.Unlock()

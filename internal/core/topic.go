@@ -31,6 +31,7 @@ type Route struct {
 	posts    []*post    // where events wait for room
 	retained []*post    // those of posts whose member wants what is kept
 	lone     *Sub       // the only one who gets anything; nil: there are others, or more to it
+	grouped  bool       // elsewhere than at the bus: a subscription here is a member of a group
 }
 
 // Group is the subscriptions of one Go type. Almost always there is one.
@@ -140,6 +141,7 @@ func (r *Route) addPost(m *member) {
 
 func (r *Route) addOwn(s *Sub) {
 	if s.Spec.Group != "" {
+		r.grouped = true
 		return // elsewhere than at the bus: only the bus chooses among a group
 	}
 	for i := range r.Groups {
