@@ -253,9 +253,9 @@ func From(names ...string) SubscribeOption {
 	return SubscribeOption{from: slices.Clone(names), hasFrom: true} // it outlives the call
 }
 
-// Buffer sets the capacity of the subscription's channel, 16 by default: events that wait there
-// count as taken. With Buffer(0) an event counts as taken when it is received. A handler has no
-// channel, but as many events wait for it and count as taken.
+// Buffer sets the capacity of the subscription's channel, 16 by default and 1,048,576 at most:
+// events that wait there count as taken. With Buffer(0) an event counts as taken when it is
+// received. A handler has no channel, but as many events wait for it and count as taken.
 func Buffer(n int) SubscribeOption { return SubscribeOption{buffer: n, hasBuf: true} }
 
 // Take ends the subscription after n events, at least 1.
@@ -263,7 +263,8 @@ func Take(n int) SubscribeOption { return SubscribeOption{take: n, hasTake: true
 
 // OnEnd calls f once when the subscription has ended, before its channel closes, with the reason:
 // nil after Take and Unsubscribe, why its context ended, or why the endpoint did. It also calls f
-// when the subscription could not be made. A [context.CancelCauseFunc] fits.
+// when the subscription could not be made, unless T or an option cannot be. A
+// [context.CancelCauseFunc] fits.
 func OnEnd(f func(error)) SubscribeOption { return SubscribeOption{onEnd: f} }
 
 // Concurrency lets n calls of the handler, at least 1, run at once, and gives up their order. It
@@ -281,7 +282,9 @@ func Observe() SubscribeOption { return SubscribeOption{observe: true} }
 func RecoverPanics() SubscribeOption { return SubscribeOption{recover: true} }
 
 // DropOldest makes the subscription hold up no publisher: when the channel is full its oldest event
-// is dropped, and counted in Missed of a later one. It needs a Buffer of at least 1.
+// is dropped, and counted in Missed of a later one. It needs a Buffer of at least 1. To an endpoint
+// in another process 512 events are on their way at most, and as many as the Buffer wait at the bus,
+// again 512 at most: of a burst that is larger the bus drops the oldest as well.
 func DropOldest() SubscribeOption { return SubscribeOption{dropOldest: true} }
 
 // Group makes the subscription compete with the others of the same event and group name, on all
@@ -299,7 +302,10 @@ func WithRetained() SubscribeOption { return SubscribeOption{retained: true} }
 
 // defaultBuffer is small, so that a subscription costs little: what exceeds it is listed, at next
 // to no cost.
-const defaultBuffer = 16
+const (
+	defaultBuffer = 16
+	maxBuffer     = 1 << 20 // more than that is better listed, and cannot always be allocated
+)
 
 func mergeSubscribe(opts []SubscribeOption) (SubscribeOption, error) {
 	all := SubscribeOption{buffer: defaultBuffer}
@@ -341,6 +347,9 @@ func (o *SubscribeOption) check() error {
 		return core.CheckNames("From", o.from)
 	case o.buffer < 0:
 		return fault.Errorf(fault.Denied, "Buffer(%d): a capacity cannot be negative", o.buffer)
+	case o.buffer > maxBuffer:
+		return fault.Errorf(fault.Denied, "Buffer(%d): the capacity is at most %d", o.buffer,
+			maxBuffer)
 	case o.hasTake && o.take < 1:
 		return fault.Errorf(fault.Denied, "Take(%d): take at least one event", o.take)
 	case o.hasConcurrency && o.concurrency < 1:

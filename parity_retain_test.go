@@ -390,5 +390,6 @@ func (s *stage) retainRefused() {
 	got := gathered(s, a, 1, lahja.RetainKey("k"))
 	s.wantErr(got[""].err, lahja.ErrDenied)
 	say(s, a, item{1}, lahja.RetainKey(strings.Repeat("k", 255)))
-	hear(s, items, item{1})
+	say(s, a, item{2}, lahja.Retain(), lahja.Except([]string{}...)) // nobody is excepted
+	hear(s, items, item{1}, item{2})
 }

@@ -29,8 +29,8 @@ type Event[T any] struct {
 
 // Gap reports whether events for this subscription may be missing before this one, because the
 // endpoint's session with its bus was lost. Only the first event of each subscription after that
-// reports it. For a subscription WithRetained the events from there on begin with all that is
-// retained.
+// reports it. For a subscription WithRetained the events from there on begin with all that other
+// endpoints have retained; what is not among it has ended, and no event with Gone says so.
 func (e Event[T]) Gap() bool { return e.back.IsGap() }
 
 // EventName returns the name that events of type T have on the wire: what T's method EventName()

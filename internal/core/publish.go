@@ -42,7 +42,7 @@ func (b *Broadcast) check(request bool) error {
 	case b.RequireSubscriber && b.NoWait:
 		return fault.Errorf(fault.Denied,
 			"RequireSubscriber and NoWait contradict each other: the bus has to be asked first")
-	case b.Retain && (b.Internal || b.Filter.HasTo || b.Filter.Except != nil):
+	case b.Retain && (b.Internal || b.Filter.HasTo || len(b.Filter.Except) > 0):
 		return fault.Errorf(fault.Denied,
 			"what is retained is for everyone: Retain and Internal, To or Except contradict "+
 				"each other")
