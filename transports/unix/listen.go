@@ -37,12 +37,13 @@ func (t *Transport) listen(ctx context.Context) (*listener, error) {
 	if err := t.checkUse(); err != nil {
 		return nil, err
 	}
-	place, err := filepath.Abs(t.path) // Close finds it even if the working directory changes
+	place, err := absolute(t.path) // Close finds it even if the working directory changes
 	if err != nil {
 		return nil, err
 	}
-	_, directory := t.modes()
-	if err := os.MkdirAll(filepath.Dir(place), directory); err != nil {
+	directory, _ := filepath.Split(place)
+	_, mode := t.modes()
+	if err := os.MkdirAll(directory, mode); err != nil {
 		return nil, err
 	}
 	lock, err := takeLock(ctx, place+".lock")
@@ -55,6 +56,16 @@ func (t *Transport) listen(ctx context.Context) (*listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// absolute does not shorten path, as filepath.Abs would: what ".." leads to behind a symbolic link,
+// which may be in the name of the working directory, only the system knows.
+func absolute(path string) (string, error) {
+	if filepath.IsAbs(path) {
+		return path, nil
+	}
+	directory, err := os.Getwd()
+	return directory + "/" + path, err
 }
 
 // modes returns those of the socket and of a directory that is made for it.

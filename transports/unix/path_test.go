@@ -56,3 +56,30 @@ func TestRelativePath(t *testing.T) {
 		t.Errorf("Close from another working directory left %v, %v", left, err)
 	}
 }
+
+// Behind a symbolic link ".." is what is above the place that the link leads to.
+func TestPathThroughLink(t *testing.T) {
+	directory := filepath.Dir(freePath(t))
+	if err := os.MkdirAll(directory+"/a/b", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("a/b", directory+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(directory + "/link") // the working directory is known by this name
+	for _, path := range []string{directory + "/link/../s", "../s"} {
+		place := unix.New(path)
+		l := listen(t, place)
+		connect(t, place, l)
+		if _, err := os.Lstat(directory + "/a/s"); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		l.Close()
+		if left, err := os.ReadDir(directory + "/a"); err != nil || len(left) != 1 {
+			t.Errorf("%s: Close left %v, %v", path, left, err)
+		}
+	}
+	if left, err := os.ReadDir(directory); err != nil || len(left) != 2 {
+		t.Errorf("%v, %v, are where nobody wanted them", left, err)
+	}
+}
