@@ -256,7 +256,7 @@ type Ranges struct {
 // Add adds a slot.
 func (r *Ranges) Add(slot uint64) {
 	r.count++
-	if n := len(r.pairs); n > r.start && r.pairs[n-2]+r.pairs[n-1] == slot {
+	if n := len(r.pairs); n > r.start && r.pairs[n-2]+r.pairs[n-1] == slot && slot > 0 {
 		r.pairs[n-1]++
 		return
 	}

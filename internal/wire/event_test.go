@@ -3,6 +3,7 @@ package wire_test
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -203,6 +204,21 @@ func TestTakenIsShort(t *testing.T) {
 	}
 	if got := wire.AppendTaken(nil, &r); len(got) != wire.FrameHeader+1+3 {
 		t.Errorf("% x", got)
+	}
+}
+
+// Behind the highest slot there is none: 0 does not follow it.
+func TestTakenHighest(t *testing.T) {
+	var r wire.Ranges
+	r.Add(math.MaxUint64)
+	r.Add(0)
+	f, _, err := wire.Next(wire.AppendTaken(nil, &r), wire.MaxTaken)
+	var first, length, second, alone uint64
+	if err == nil {
+		err = wire.Uvarints(f.Body, &first, &length, &second, &alone)
+	}
+	if err != nil || first != math.MaxUint64 || length != 1 || second != 0 || alone != 1 {
+		t.Errorf("%d slots from %d, %d from %d: %v", length, first, alone, second, err)
 	}
 }
 
