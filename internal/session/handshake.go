@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -151,15 +152,17 @@ func hear(conn io.Reader) (wire.Frame, error) {
 		return wire.Frame{}, fault.Errorf(fault.Protocol, "%w", err)
 	}
 	body, err := io.ReadAll(io.LimitReader(conn, int64(h.Length))) // takes memory as bytes arrive
-	if err == nil && len(body) < h.Length {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
+	if len(body) < h.Length {
+		// An error that comes with the last of the bytes is that of what follows.
 		return wire.Frame{}, fmt.Errorf("the other side said only %d of the %d bytes of its first "+
-			"message: %w", len(body), h.Length, err)
+			"message: %w", len(body), h.Length, cmp.Or(err, io.ErrUnexpectedEOF))
 	}
 	if err := h.CheckBody(body); err != nil {
 		return wire.Frame{}, fault.Errorf(fault.Protocol, "%w", err)
+	}
+	if h.First != 0 {
+		return wire.Frame{}, fault.Errorf(fault.Protocol,
+			"a handshake at position %d, where 0 was due", h.First)
 	}
 	f, rest, err := wire.Next(body, wire.MaxHandshake)
 	if err == nil && len(rest) > 0 {

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,6 +128,8 @@ var other = []struct{ what, data, err string }{
 	{"no frame", first([]byte("abc")), "ends inside the head of a frame"},
 	{"two frames", first(wire.AppendControl(nil, wire.TypeHello, hello()),
 		wire.AppendControl(nil, wire.TypeHello, hello())), "a handshake with more than one frame"},
+	{"a hello at another position", wire.Preface + string(record(7,
+		wire.AppendControl(nil, wire.TypeHello, hello()))), "position 7, where 0 was due"},
 	{"an event", first(wire.Append(nil, wire.TypeEvent, []byte{1, 2, 3})), "a frame of type 0x02"},
 	{"a hello that is none", first(wire.Append(nil, wire.TypeHello, []byte{0x01})),
 		"cannot be read"},
@@ -329,6 +332,29 @@ func TestHandshakeCannotWrite(t *testing.T) {
 		t.Error(err)
 	}
 	Refuse(x, fault.Denied) // is none of anybody's business
+}
+
+// broken is a connection whose error comes with the last of the bytes, as that of any Reader may.
+type broken struct {
+	script
+	rest string
+}
+
+func (c *broken) Read(b []byte) (n int, err error) {
+	n = copy(b, c.rest)
+	if c.rest = c.rest[n:]; c.rest == "" {
+		err = syscall.ECONNRESET
+	}
+	return n, err
+}
+
+// A refusal counts also where the connection breaks behind it.
+func TestRefusalAndBroken(t *testing.T) {
+	refusal := wire.Refusal{Code: string(fault.NameTaken), Message: "it is"}
+	conn := &broken{rest: first(wire.AppendControl(nil, wire.TypeRefusal, refusal))}
+	if _, err := Greet(conn, hello()); !errors.Is(err, fault.NameTaken) {
+		t.Error(err)
+	}
 }
 
 // heardFirst reads any bytes as what the other side says first, by the first of them as a bus or as
