@@ -5,7 +5,11 @@
 // sent to another and arrives there as it was: [Event] refuses every field that CBOR would lose or
 // cannot carry. What arrives differently all the same is this:
 //
-//   - an empty slice or map in a field with the option omitempty arrives as nil;
+//   - an empty slice or map in a field with the option omitempty arrives as nil, and a value with
+//     an empty MarshalBinary as the zero value;
+//   - in a field with the option omitzero a value of which its IsZero method says so arrives as the
+//     zero value, and a pointer to one as nil;
+//   - a negative zero in a field with either arrives as zero;
 //   - two pointers to one variable arrive as pointers to two;
 //   - a time keeps its instant and its offset from UTC, but neither zone name nor monotonic clock;
 //   - a signaling NaN may arrive as a quiet one.

@@ -152,6 +152,45 @@ func TestEmptyUnderOmitemptyArrivesNil(t *testing.T) {
 	}
 }
 
+// Price is zero, it says, whatever the currency.
+type Price struct {
+	Amount   float64
+	Currency string
+}
+
+func (p Price) IsZero() bool { return p.Amount == 0 }
+
+// Remark has a binary form that is empty where nothing is said.
+type Remark struct{ Text, By string }
+
+func (r Remark) MarshalBinary() ([]byte, error) { return []byte(r.Text), nil }
+
+func (r *Remark) UnmarshalBinary(data []byte) error {
+	r.Text = string(data)
+	return nil
+}
+
+func TestWhatIsLeftOutArrivesZero(t *testing.T) {
+	type S struct {
+		Price  Price   `cbor:",omitzero"`
+		Ptr    *Price  `json:",omitzero"`
+		Remark Remark  `cbor:",omitempty"`
+		Empty  float64 `cbor:",omitempty"`
+		Kept   float64
+	}
+	type Z struct {
+		Zero float64 `cbor:",omitzero"`
+	}
+	least, none := math.Copysign(0, -1), Price{Currency: "EUR"}
+	got := decode[S](t, encode(t, S{none, &none, Remark{By: "me"}, least, least}))
+	if got != (S{}) || math.Signbit(got.Empty) || !math.Signbit(got.Kept) {
+		t.Errorf("%#v", got)
+	}
+	if got := decode[Z](t, encode(t, Z{least})); math.Signbit(got.Zero) {
+		t.Errorf("%#v", got)
+	}
+}
+
 func TestTimes(t *testing.T) {
 	berlin := time.FixedZone("", 3600)
 	for _, at := range []time.Time{
