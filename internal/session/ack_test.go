@@ -232,3 +232,18 @@ func FuzzSlotsProperty(f *testing.F) {
 	f.Add(make([]byte, 1024))
 	f.Fuzz(rapid.MakeFuzz(slotsProperty))
 }
+
+// A limit beyond what an int may have on a small machine is no smaller one.
+func TestReportUnderLargeLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, y := duplex(roomy)
+		a, b := newSideWith(x, Options{MaxFrame: testFrame, Limit: 1 << 32}), newSide(y)
+		go a.run()
+		go b.run()
+		defer finish(a, b)
+		a.link.Took(window.Item{Slot: 1})
+		if err := a.link.Err(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -21,7 +21,7 @@ const (
 type acks struct {
 	due      func() // asks the writer to report; never called under mu
 	overflow func() // so much is collected that the peer cannot be reading; never called under mu
-	limit    int    // bytes that may be collected
+	limit    int64  // bytes that may be collected
 	confirms bool   // the peer keeps what is not confirmed
 
 	mu        sync.Mutex // guards what follows
@@ -49,7 +49,7 @@ func (a *acks) add(items []window.Item) {
 		a.bytes += items[i].Size
 		prompt = prompt || items[i].Prompt
 	}
-	over := a.taken.Size() > a.limit
+	over := int64(a.taken.Size()) > a.limit
 	a.collected(prompt || a.taken.Len() >= ackEvents || a.bytes >= ackBytes) // unlocks
 	if over {
 		a.overflow()

@@ -133,7 +133,7 @@ func New(handler Handler, opt Options) *Link {
 	l.out.known, l.out.calls = map[uint64]*named{}, map[uint64]place{}
 	l.out.keep = opt.Window > 0
 	l.acks.due, l.acks.confirms = l.nudge, opt.Window > 0
-	l.acks.overflow, l.acks.limit = func() { l.Kill(ErrOverflow) }, int(opt.Limit)
+	l.acks.overflow, l.acks.limit = func() { l.Kill(ErrOverflow) }, opt.Limit
 	l.life, l.end = context.WithCancel(context.Background())
 	context.AfterFunc(l.life, l.finish)
 	return l
