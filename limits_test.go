@@ -89,6 +89,29 @@ func TestNamesThatFillAFrame(t *testing.T) {
 	})
 }
 
+// What a handler says of its failure fits also the smallest frames.
+func TestLongErrorInSmallFrames(t *testing.T) {
+	elsewhere(t, func(t *testing.T, v *venue) {
+		s := newStage(t, v, [2]bool{}, lahja.Limits{Frame: 8 << 10})
+		a, own := s.connect("a"), s.own("own")
+		for _, pair := range [][2]*lahja.Endpoint{{a, own}, {own, a}} {
+			ctx, stop := context.WithCancel(s.ctx)
+			_, err := lahja.Handle(ctx, pair[0],
+				func(context.Context, lahja.Event[question]) (answer, error) {
+					return answer{}, fmt.Errorf("%w: %s", lahja.ErrDenied, strings.Repeat("no", 5000))
+				})
+			s.wantErr(err, nil)
+			_, err = lahja.Request[question, answer](s.ctx, pair[1], question{})
+			s.wantErr(err, lahja.ErrDenied)
+			var said *lahja.RemoteError
+			if !errors.As(err, &said) {
+				t.Errorf("the answer is %.200v", err)
+			}
+			stop()
+		}
+	})
+}
+
 // Of the connections that say nothing no more than so many are there: the oldest has to go. An
 // honest endpoint attaches at any time.
 func TestHandshakesAreLimited(t *testing.T) {

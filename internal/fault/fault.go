@@ -75,7 +75,7 @@ func Remote(endpoint string, err error) *RemoteError {
 		e.Code = ""
 	}
 	if len(e.Message) > maxMessage {
-		e.Message = strings.ToValidUTF8(e.Message[:maxMessage], "") + "…"
+		e.Message = strings.ToValidUTF8(e.Message[:maxMessage-len("…")], "") + "…"
 	}
 	return e
 }
