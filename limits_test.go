@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -98,7 +99,8 @@ func TestLongErrorInSmallFrames(t *testing.T) {
 			ctx, stop := context.WithCancel(s.ctx)
 			_, err := lahja.Handle(ctx, pair[0],
 				func(context.Context, lahja.Event[question]) (answer, error) {
-					return answer{}, fmt.Errorf("%w: %s", lahja.ErrDenied, strings.Repeat("no", 5000))
+					no := strings.Repeat("no", 5000)
+					return answer{}, fmt.Errorf("%w: %s", lahja.ErrDenied, no)
 				})
 			s.wantErr(err, nil)
 			_, err = lahja.Request[question, answer](s.ctx, pair[1], question{})
@@ -108,6 +110,30 @@ func TestLongErrorInSmallFrames(t *testing.T) {
 				t.Errorf("the answer is %.200v", err)
 			}
 			stop()
+		}
+	})
+}
+
+// A limit that is meant to be none leaves endpoints in other processes as they are.
+func TestHugeLimits(t *testing.T) {
+	elsewhere(t, func(t *testing.T, v *venue) {
+		s := newStage(t, v, [2]bool{}, lahja.Limits{
+			Lag: math.MaxInt64, Frame: math.MaxInt, Stall: math.MaxInt64, Resume: math.MaxInt64,
+			Heartbeat: math.MaxInt64, Handshake: math.MaxInt64, Handshakes: math.MaxInt,
+			Endpoints: math.MaxInt, Subscriptions: math.MaxInt, Requests: math.MaxInt,
+			Answers: math.MaxInt, AnswerBytes: math.MaxInt64, Names: math.MaxInt,
+			RetainedKeys: math.MaxInt, RetainedBytes: math.MaxInt64, Retained: math.MaxInt64,
+		})
+		a, own := s.connect("a"), s.own("own")
+		items := lahja.Stream[item](s.ctx, own)
+		for i := range 3 {
+			say(s, a, item{i}, lahja.RequireSubscriber(), lahja.Retain())
+			hear(s, items, item{i})
+		}
+		back := lahja.Stream[item](s.ctx, a)
+		for i := range 3 {
+			say(s, own, item{i}, lahja.RequireSubscriber())
+			hear(s, back, item{i})
 		}
 	})
 }

@@ -25,10 +25,11 @@ type EndpointOption interface{ applyToEndpoint(*core.Config) }
 // bus; given to [Connect], only Handshake and a negative Resume mean something.
 type Limits struct {
 	// Lag is how many bytes the subscriptions to one event type may lag behind its publishers
-	// before those have to wait; 32 MiB by default. Each event counts as its payload plus 128
-	// bytes, and the names in To and Except plus 16 bytes each: once for each subscription that has
-	// yet to take it, if all of them are in the bus's process, and otherwise once. The publishers
-	// of the type share Lag; each may always have one event outstanding, whatever its size.
+	// before those have to wait; 32 MiB by default, at most 1 TiB. Each event counts as its payload
+	// plus 128 bytes, and the names in To and Except plus 16 bytes each: once for each subscription
+	// that has yet to take it, if all of them are in the bus's process, and otherwise once. The
+	// publishers of the type share Lag; each may always have one event outstanding, whatever its
+	// size.
 	Lag int64
 	// Frame is the most bytes that an encoded event or response may have, of which 4 KiB are kept
 	// for names and the like; 1 MiB by default, at least 8 KiB, at most 16 MiB. What is handed over
@@ -92,7 +93,7 @@ type Limits struct {
 
 func (l Limits) applyToBus(c *busConfig) {
 	if l.Lag > 0 {
-		c.Lag = l.Lag
+		c.Lag = min(l.Lag, 1<<40)
 	}
 	if l.Frame > 0 {
 		c.MaxFrame = min(max(l.Frame, 8<<10), 16<<20)
