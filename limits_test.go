@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lahja-go/lahja"
+	"github.com/lahja-go/lahja/internal/session"
 	"github.com/lahja-go/lahja/internal/wire"
 	"github.com/lahja-go/lahja/transports/memory"
 )
@@ -136,6 +137,29 @@ func TestHugeLimits(t *testing.T) {
 			hear(s, back, item{i})
 		}
 	})
+}
+
+// A limit of less than a millisecond, in which an endpoint is told of it, is not no limit.
+func TestTinyLimits(t *testing.T) {
+	bus := lahja.NewBus(lahja.Limits{Stall: 1, Resume: 1, Heartbeat: time.Millisecond + 1})
+	defer bus.Close()
+	place := memory.New()
+	l, err := place.Listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go bus.ServeListener(t.Context(), l)
+	conn, err := place.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	w, err := session.Greet(conn, &wire.Hello{
+		MinVersion: 1, MaxVersion: 1, Name: "a", Features: []string{"resume"},
+	})
+	if err != nil || w.Stall != 1 || w.ResumeWindow != 1 || w.Heartbeat != 2 {
+		t.Errorf("%+v, %v", w, err)
+	}
 }
 
 // Of the connections that say nothing no more than so many are there: the oldest has to go. An

@@ -235,8 +235,8 @@ func (n *Node) terms(p *peer) *wire.Welcome {
 	w := &wire.Welcome{
 		Version: wire.Version, Name: p.party.Name, Incarnation: n.incarnation,
 		MaxFrame: uint64(cfg.MaxFrame), Lag: uint64(cfg.Lag),
-		Stall:        uint64(cfg.Stall / time.Millisecond),
-		Heartbeat:    uint64(cfg.Heartbeat / time.Millisecond),
+		Stall:        stated(cfg.Stall),
+		Heartbeat:    stated(cfg.Heartbeat),
 		RetainedKeys: unless(cfg.RetainedKeys, retainedKeys),
 		RetainedType: unless(cfg.RetainedType, retainedType),
 		Retained:     unless(cfg.Retained, retained),
@@ -245,9 +245,18 @@ func (n *Node) terms(p *peer) *wire.Welcome {
 		w.Permissions = p.grants.encoded
 	}
 	if p.session != nil {
-		w.ResumeWindow = uint64(cfg.Resume / time.Millisecond)
+		w.ResumeWindow = stated(cfg.Resume)
 	}
 	return w
+}
+
+// stated is a time in milliseconds, as a Welcome says it. Less than one is one: 0 is none.
+func stated(limit time.Duration) uint64 {
+	ms := limit / time.Millisecond
+	if limit%time.Millisecond > 0 {
+		ms++
+	}
+	return uint64(ms)
 }
 
 // unless is what a Welcome says of a limit: 0 for the default.
