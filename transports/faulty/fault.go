@@ -120,7 +120,7 @@ func FlipRate(d Direction, rate float64) Fault {
 // Delay holds up each piece for a random time of at most longest. Order is kept, and a piece waits
 // until the one before it has gone, so Delay also limits the throughput.
 func Delay(d Direction, longest time.Duration) Fault {
-	check("Delay", d, 0)
+	check("Delay", d, int64(longest))
 	return Fault{kind: delays, dir: d, time: longest}
 }
 

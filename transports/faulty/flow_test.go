@@ -475,6 +475,7 @@ func TestImpossibleFaults(t *testing.T) {
 		"unknown direction": func() { faulty.SwallowAt(4, 1) },
 		"negative position": func() { faulty.FlipAt(faulty.In, -1, 1) },
 		"no size":           func() { faulty.Split(faulty.In, 0) },
+		"negative delay":    func() { faulty.Delay(faulty.Out, -1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
