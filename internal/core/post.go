@@ -19,6 +19,7 @@ type post struct {
 	turn    int        // the member that was served last
 	waiting []*parcel
 	size    int64  // bytes that wait
+	kept    int64  // of them, bytes of what was kept when the member came
 	missed  uint64 // dropped and not yet told
 	dropped uint64 // in all
 	serving bool   // a goroutine is in serve
@@ -59,7 +60,7 @@ func (p *post) leave() (empty bool) {
 	for _, c := range p.waiting {
 		if wanted, _ := p.wantsLocked(&c.Delivery); !wanted {
 			given = append(given, c)
-			p.size -= c.size
+			p.countLocked(c, -c.size)
 			continue
 		}
 		kept = append(kept, c)
@@ -148,7 +149,7 @@ func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) 
 	case p.drop > 0:
 		c.Flight = nil // it never holds its publisher up
 		dropped = p.makeRoomLocked(size)
-	case p.group != "" && p.size > 0 && p.size+size > limit:
+	case flags&wire.FlagRetained == 0 && p.fullLocked(size, limit):
 		members := p.members
 		p.mu.Unlock()
 		for _, m := range members {
@@ -162,7 +163,7 @@ func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) 
 		c.Call.addParcel(c, p.members)
 	}
 	p.waiting = append(p.waiting, c)
-	p.size += size
+	p.countLocked(c, size)
 	p.mu.Unlock()
 	for _, old := range dropped {
 		old.giveUp()
@@ -181,11 +182,26 @@ func (p *post) makeRoomLocked(size int64) (dropped []*parcel) {
 	return dropped
 }
 
+// fullLocked reports whether there is no room for an event of that size. What was kept does not
+// count: it came at once, and is bounded by what may be kept.
+func (p *post) fullLocked(size, limit int64) bool {
+	backlog := p.size - p.kept
+	return backlog > 0 && backlog+size > limit
+}
+
+// countLocked counts that c comes to wait, with its size, or with less than 0 that it goes.
+func (p *post) countLocked(c *parcel, size int64) {
+	p.size += size
+	if c.flags&wire.FlagRetained != 0 {
+		p.kept += size
+	}
+}
+
 // takeLocked takes an event off those that wait.
 func (p *post) takeLocked(i int) *parcel {
 	c := p.waiting[i]
 	p.waiting = slices.Delete(p.waiting, i, i+1)
-	p.size -= c.size
+	p.countLocked(c, -c.size)
 	return c
 }
 
@@ -213,7 +229,7 @@ func (p *post) takeBack(c *parcel) {
 	wanted, _ := p.wantsLocked(&again.Delivery)
 	if wanted && open {
 		p.waiting = slices.Insert(p.waiting, 0, again)
-		p.size += again.size
+		p.countLocked(again, again.size)
 	}
 	p.mu.Unlock()
 	if number != 0 {
