@@ -17,6 +17,7 @@ type member struct {
 	room  int // events that it can take now
 
 	onWay    int64 // bytes of those that it has not taken yet
+	ending   bool  // it has not taken one that it was given, so that it gets no more
 	retained bool  // it wants what is kept
 }
 
@@ -26,8 +27,10 @@ type member struct {
 const pacedBytes = 1 << 20
 
 // ready reports whether m can be given an event. Its size does not matter: a small one must not
-// overtake a large one.
-func (m *member) ready() bool { return m.room > 0 && m.onWay < pacedBytes }
+// overtake a large one. When the bus closes nobody has to have room.
+func (m *member) ready() bool {
+	return m.room > 0 && m.onWay < pacedBytes || m.post.node.unpaced.Load() && !m.ending
+}
 
 // accepts reports whether an event is for m.
 func (m *member) accepts(d *Delivery) bool {
@@ -132,7 +135,9 @@ func (t *ticket) Settle(f *window.Flight) {
 	}
 	p.mu.Lock()
 	t.member.onWay -= f.Size
-	if !returned {
+	if returned {
+		t.member.ending = true
+	} else {
 		t.member.room++
 	}
 	p.mu.Unlock()

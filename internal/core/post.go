@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"slices"
 	"sync"
 
@@ -10,6 +11,7 @@ import (
 // post hands events to members one by one, as each has room for them: the members of a group, or
 // one subscription elsewhere that must hold nobody up, or that is first to get what was kept.
 type post struct {
+	node  *Node
 	drop  int    // most events that wait, beyond which the oldest is dropped; 0: none is dropped
 	group string // the name of the group; empty: it has one member
 	peer  *peer  // that has the one member; nil: it is a group
@@ -18,18 +20,19 @@ type post struct {
 	members []*member  // not changed in place: calls hold it
 	turn    int        // the member that was served last
 	waiting []*parcel
-	size    int64  // bytes that wait
-	kept    int64  // of them, bytes of what was kept when the member came
-	missed  uint64 // dropped and not yet told
-	dropped uint64 // in all
-	serving bool   // a goroutine is in serve
+	size    int64         // bytes that wait
+	kept    int64         // of them, bytes of what was kept when the member came
+	missed  uint64        // dropped and not yet told
+	dropped uint64        // in all
+	serving bool          // a goroutine is in serve
+	served  chan struct{} // closed when none is; nil: nobody waits
 }
 
 // groupLocked returns the post of a group, and makes it if need be. node.mu is held.
 func (t *Topic) groupLocked(name string) *post {
 	p := t.groups[name]
 	if p == nil {
-		p = &post{group: name}
+		p = &post{node: t.node, group: name}
 		t.groups[name] = p
 	}
 	return p
@@ -259,6 +262,10 @@ func (p *post) serve() {
 		c, m := p.pickLocked()
 		if c == nil {
 			p.serving = false
+			if p.served != nil {
+				close(p.served)
+				p.served = nil
+			}
 			p.mu.Unlock()
 			return
 		}
@@ -269,6 +276,25 @@ func (p *post) serve() {
 		p.mu.Unlock()
 		m.deliver(c, missed)
 		p.mu.Lock()
+	}
+}
+
+// flush serves, and waits under ctx until whoever else does so is through.
+func (p *post) flush(ctx context.Context) {
+	p.serve()
+	p.mu.Lock()
+	if !p.serving {
+		p.mu.Unlock()
+		return
+	}
+	if p.served == nil {
+		p.served = make(chan struct{})
+	}
+	served := p.served
+	p.mu.Unlock()
+	select {
+	case <-served:
+	case <-ctx.Done():
 	}
 }
 
