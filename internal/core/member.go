@@ -128,8 +128,7 @@ type ticket struct {
 // Settle implements [window.Settler].
 func (t *ticket) Settle(f *window.Flight) {
 	p := t.member.post
-	// An endpoint that leaves because the bus closes still has what it got.
-	returned := p.group != "" && f.Fate() == window.Returned && !t.parcel.Topic.node.draining.Load()
+	returned := p.group != "" && f.Fate() == window.Returned && !t.member.stays()
 	if p.group != "" && f.Fate() == window.Lost {
 		t.parcel.Topic.lost.Add(1)
 	}
@@ -148,6 +147,10 @@ func (t *ticket) Settle(f *window.Flight) {
 	t.parcel.Flight.Drop()
 	p.serve()
 }
+
+// stays reports whether the member's endpoint has left because the bus closes. It still has what it
+// got.
+func (m *member) stays() bool { return m.peer != nil && isClosed(m.peer.drained) }
 
 // overflow ends a member because more waits for it and its like than the windows allow: each of
 // many publishers that come and go may have had one event accepted.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/lahja-go/lahja/internal/window"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -53,4 +54,44 @@ func TestSubscriptionWithRetainedIsBounded(t *testing.T) {
 		passer.Close()
 	}
 	t.Error("so many were accepted")
+}
+
+// What a member of a group has returned goes to another one also while the bus closes. One that has
+// sent its last has what it got.
+func TestReturnedWhileTheBusCloses(t *testing.T) {
+	n := NewNode(Config{})
+	defer n.Close()
+	var peers []*peer
+	for _, name := range []string{"first", "second"} {
+		p, err := n.join(&wire.Hello{Name: name}, Caller{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.add(&wire.Subscribe{ID: 1, Event: "event", Group: "group"}); err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, p)
+	}
+	topic := n.lookUp("event")
+	group := topic.Route().posts[0]
+	left := group.members[0]
+	group.expel(left)
+	n.draining.Store(true)
+	give := func() {
+		c := &parcel{
+			Delivery: Delivery{Topic: topic, Origin: "far"}, body: encoded{0xa0}, post: group,
+		}
+		f := window.NewFlight(&ticket{left, c}, window.Item{Size: 200})
+		f.Meet(window.Returned)
+		f.Drop()
+	}
+	give()
+	if owed := peers[1].link.Owed(); owed != 1 {
+		t.Errorf("the other member has got %d events", owed)
+	}
+	close(left.peer.drained)
+	give()
+	if owed := peers[1].link.Owed(); owed != 1 {
+		t.Errorf("the other member has got %d events, one of which is not for it", owed)
+	}
 }
