@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/lahja-go/lahja/internal/window"
@@ -93,5 +94,14 @@ func TestReturnedWhileTheBusCloses(t *testing.T) {
 	give()
 	if owed := peers[1].link.Owed(); owed != 1 {
 		t.Errorf("the other member has got %d events, one of which is not for it", owed)
+	}
+}
+
+// With a Lag that is as good as no limit more may wait than with a small one.
+func TestBacklogLimitOfAHugeLag(t *testing.T) {
+	n := NewNode(Config{Lag: math.MaxInt64})
+	defer n.Close()
+	if limit := n.backlogLimit(); limit < maxStated {
+		t.Errorf("%d bytes may wait in one place", limit)
 	}
 }
