@@ -42,6 +42,34 @@ func TestShutdownDelivers(t *testing.T) {
 	}}})
 }
 
+// Endings: so it does with what waits at the bus for a member that has room, and for one elsewhere
+// that has sent its last, which does not say any more that it has.
+func TestShutdownDeliversWhatWaits(t *testing.T) {
+	wait := func(name string, all int64, opts ...lahja.SubscribeOption) behaviour {
+		return behaviour{name, func(s *stage) {
+			a, b := s.pair()
+			var got atomic.Int64
+			onItem(s, b, func(context.Context, int) {
+				time.Sleep(100 * time.Microsecond) // it is slow
+				got.Add(1)
+			}, opts...)
+			for n := range all {
+				say(s, a, item{int(n)})
+			}
+			s.must(s.bus.Shutdown(s.ctx))
+			takeEnd(s, b.Done())
+			if n := got.Load(); n != all {
+				s.Errorf("%d of %d events have arrived", n, all)
+			}
+		}}
+	}
+	everywhereInPairs(t, []behaviour{
+		wait("for a group", 40, lahja.Group("g")),
+		// More than are on their way to one subscription at once.
+		wait("for who wants what is kept", 600, lahja.WithRetained()),
+	})
+}
+
 // Endings: Shutdown ends with its context, and names what it could not deliver.
 func TestShutdownNamesWhatIsLeft(t *testing.T) {
 	for _, name := range []string{"the publisher", "the subscriber", "the bus"} {

@@ -44,6 +44,7 @@ const (
 )
 
 func (c Config) withDefaults() *Config {
+	c.Lag = min(c.Lag, maxStated) // more is as good as no limit, and sums with it would overflow
 	c.MaxFrame = cmp.Or(c.MaxFrame, wire.MaxFrame)
 	c.Handshakes = cmp.Or(c.Handshakes, 128)
 	c.Endpoints = cmp.Or(c.Endpoints, 65536)

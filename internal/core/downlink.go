@@ -85,7 +85,7 @@ func (p *peer) add(m *wire.Subscribe) error {
 		served.room = 1 + int(min(m.Room, pacedRoom))
 		s.Ref = served
 	case m.DropOldest || m.Retained:
-		own = &post{peer: p}
+		own = &post{node: p.node, peer: p}
 		served.room = pacedRoom
 		if m.DropOldest {
 			own.drop = int(min(max(m.Room, 1), pacedRoom))

@@ -53,11 +53,19 @@ func (j *journal) add(level slog.Level, message string, args []any) {
 	}
 }
 
-// write is the goroutine: it hands over one line after the other, in order.
+// write is the goroutine: it hands over one line after the other, in order. A handler may end it by
+// runtime.Goexit, as t.FailNow does; another goes on then.
 func (j *journal) write() {
+	through := false
+	defer func() {
+		if !through {
+			go j.write()
+		}
+	}()
 	for {
 		e, more := j.next()
 		if !more {
+			through = true
 			return
 		}
 		if ctx := context.Background(); e.handler.Enabled(ctx, e.record.Level) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -57,6 +58,39 @@ func TestJournalIsBounded(t *testing.T) {
 		}
 		if last := lines[maxLines+1]; !strings.Contains(last, fmt.Sprint("lines=", more)) {
 			t.Errorf("the last line is %s", last)
+		}
+	})
+}
+
+// leaving is a slog handler that ends its goroutine for each line but the last.
+type leaving struct{ slog.Handler }
+
+func (l leaving) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message != "last" {
+		runtime.Goexit()
+	}
+	return l.Handler.Handle(ctx, r)
+}
+
+// A handler that ends its goroutine costs its line, and no other.
+func TestJournalOutlivesItsGoroutine(t *testing.T) {
+	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
+	defer func() {
+		slog.SetDefault(before)
+		log.SetOutput(writer)
+		log.SetFlags(flags)
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		slog.SetDefault(slog.New(leaving{slog.NewTextHandler(&text, nil)}))
+		n := &Node{}
+		for _, line := range []string{"first", "second", "last"} {
+			n.warn(line)
+		}
+		n.journal.wait()
+		synctest.Wait()
+		if !strings.Contains(text.String(), "last") {
+			t.Error("nothing is logged any more")
 		}
 	})
 }

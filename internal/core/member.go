@@ -17,6 +17,7 @@ type member struct {
 	room  int // events that it can take now
 
 	onWay    int64 // bytes of those that it has not taken yet
+	ending   bool  // it has not taken one that it was given, so that it gets no more
 	retained bool  // it wants what is kept
 }
 
@@ -26,8 +27,10 @@ type member struct {
 const pacedBytes = 1 << 20
 
 // ready reports whether m can be given an event. Its size does not matter: a small one must not
-// overtake a large one.
-func (m *member) ready() bool { return m.room > 0 && m.onWay < pacedBytes }
+// overtake a large one. When the bus closes nobody has to have room.
+func (m *member) ready() bool {
+	return m.room > 0 && m.onWay < pacedBytes || m.post.node.unpaced.Load() && !m.ending
+}
 
 // accepts reports whether an event is for m.
 func (m *member) accepts(d *Delivery) bool {
@@ -125,14 +128,15 @@ type ticket struct {
 // Settle implements [window.Settler].
 func (t *ticket) Settle(f *window.Flight) {
 	p := t.member.post
-	// An endpoint that leaves because the bus closes still has what it got.
-	returned := p.group != "" && f.Fate() == window.Returned && !t.parcel.Topic.node.draining.Load()
+	returned := p.group != "" && f.Fate() == window.Returned && !t.member.stays()
 	if p.group != "" && f.Fate() == window.Lost {
 		t.parcel.Topic.lost.Add(1)
 	}
 	p.mu.Lock()
 	t.member.onWay -= f.Size
-	if !returned {
+	if returned {
+		t.member.ending = true
+	} else {
 		t.member.room++
 	}
 	p.mu.Unlock()
@@ -143,6 +147,10 @@ func (t *ticket) Settle(f *window.Flight) {
 	t.parcel.Flight.Drop()
 	p.serve()
 }
+
+// stays reports whether the member's endpoint has left because the bus closes. It still has what it
+// got.
+func (m *member) stays() bool { return m.peer != nil && isClosed(m.peer.drained) }
 
 // overflow ends a member because more waits for it and its like than the windows allow: each of
 // many publishers that come and go may have had one event accepted.

@@ -41,6 +41,7 @@ type Node struct {
 	journal     journal       // what is to be logged
 	door        door          // who comes by a listener
 	draining    atomic.Bool   // endpoints are asked to send their last
+	unpaced     atomic.Bool   // they have: what waits for a member waits for no room
 	line        *line         // to the bus elsewhere; nil on the bus itself
 	self        *router.Party // the endpoint of a line
 	kept        keptSizes
@@ -256,6 +257,7 @@ func (n *Node) Close() error {
 	n.begin()
 	_ = n.cutOff() // whoever wants to know calls Shutdown
 	n.drain(ctx)
+	n.handOut(ctx)
 	_ = n.farewell(ctx)
 	for _, ep := range n.ownEndpoints() {
 		ep.Close()
@@ -279,6 +281,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		return ep.flush(ctx)
 	})
 	n.drain(ctx)
+	n.handOut(ctx)
 	if stuck == nil {
 		stuck = each(own, func(ep *Endpoint) error { return ep.Shutdown(ctx) })
 	}
@@ -323,6 +326,20 @@ func (n *Node) drain(ctx context.Context) {
 		case <-p.drained:
 		case <-p.ended:
 		case <-half.Done():
+		}
+	}
+}
+
+// handOut gives what waits for members that have room to those that there are: an endpoint that has
+// sent its last does not report what it takes any more, and an own one that ends takes no more.
+func (n *Node) handOut(ctx context.Context) {
+	n.unpaced.Store(true)
+	n.mu.Lock()
+	topics := slices.Collect(maps.Values(n.topics))
+	n.mu.Unlock()
+	for _, t := range topics {
+		for _, p := range t.Route().posts {
+			p.flush(ctx)
 		}
 	}
 }

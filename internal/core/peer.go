@@ -110,7 +110,7 @@ func (p *peer) leave() {
 	delete(p.node.sessions, string(p.session))
 	p.node.mu.Unlock()
 	for _, in := range p.inlets {
-		in.topic.heldElsewhere(p, wire.Held{})
+		in.topic.heldElsewhere(p, claim{})
 	}
 	if p.party != nil {
 		p.node.leave(p.party)

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"slices"
 	"sync"
 
@@ -10,6 +11,7 @@ import (
 // post hands events to members one by one, as each has room for them: the members of a group, or
 // one subscription elsewhere that must hold nobody up, or that is first to get what was kept.
 type post struct {
+	node  *Node
 	drop  int    // most events that wait, beyond which the oldest is dropped; 0: none is dropped
 	group string // the name of the group; empty: it has one member
 	peer  *peer  // that has the one member; nil: it is a group
@@ -18,17 +20,19 @@ type post struct {
 	members []*member  // not changed in place: calls hold it
 	turn    int        // the member that was served last
 	waiting []*parcel
-	size    int64  // bytes that wait
-	missed  uint64 // dropped and not yet told
-	dropped uint64 // in all
-	serving bool   // a goroutine is in serve
+	size    int64         // bytes that wait
+	kept    int64         // of them, bytes of what was kept when the member came
+	missed  uint64        // dropped and not yet told
+	dropped uint64        // in all
+	serving bool          // a goroutine is in serve
+	served  chan struct{} // closed when none is; nil: nobody waits
 }
 
 // groupLocked returns the post of a group, and makes it if need be. node.mu is held.
 func (t *Topic) groupLocked(name string) *post {
 	p := t.groups[name]
 	if p == nil {
-		p = &post{group: name}
+		p = &post{node: t.node, group: name}
 		t.groups[name] = p
 	}
 	return p
@@ -59,7 +63,7 @@ func (p *post) leave() (empty bool) {
 	for _, c := range p.waiting {
 		if wanted, _ := p.wantsLocked(&c.Delivery); !wanted {
 			given = append(given, c)
-			p.size -= c.size
+			p.countLocked(c, -c.size)
 			continue
 		}
 		kept = append(kept, c)
@@ -148,7 +152,7 @@ func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) 
 	case p.drop > 0:
 		c.Flight = nil // it never holds its publisher up
 		dropped = p.makeRoomLocked(size)
-	case p.group != "" && p.size > 0 && p.size+size > limit:
+	case flags&wire.FlagRetained == 0 && p.fullLocked(size, limit):
 		members := p.members
 		p.mu.Unlock()
 		for _, m := range members {
@@ -162,7 +166,7 @@ func (p *post) offer(d *Delivery, body Body, size int64, flags wire.EventFlags) 
 		c.Call.addParcel(c, p.members)
 	}
 	p.waiting = append(p.waiting, c)
-	p.size += size
+	p.countLocked(c, size)
 	p.mu.Unlock()
 	for _, old := range dropped {
 		old.giveUp()
@@ -181,11 +185,26 @@ func (p *post) makeRoomLocked(size int64) (dropped []*parcel) {
 	return dropped
 }
 
+// fullLocked reports whether there is no room for an event of that size. What was kept does not
+// count: it came at once, and is bounded by what may be kept.
+func (p *post) fullLocked(size, limit int64) bool {
+	backlog := p.size - p.kept
+	return backlog > 0 && backlog+size > limit
+}
+
+// countLocked counts that c comes to wait, with its size, or with less than 0 that it goes.
+func (p *post) countLocked(c *parcel, size int64) {
+	p.size += size
+	if c.flags&wire.FlagRetained != 0 {
+		p.kept += size
+	}
+}
+
 // takeLocked takes an event off those that wait.
 func (p *post) takeLocked(i int) *parcel {
 	c := p.waiting[i]
 	p.waiting = slices.Delete(p.waiting, i, i+1)
-	p.size -= c.size
+	p.countLocked(c, -c.size)
 	return c
 }
 
@@ -213,7 +232,7 @@ func (p *post) takeBack(c *parcel) {
 	wanted, _ := p.wantsLocked(&again.Delivery)
 	if wanted && open {
 		p.waiting = slices.Insert(p.waiting, 0, again)
-		p.size += again.size
+		p.countLocked(again, again.size)
 	}
 	p.mu.Unlock()
 	if number != 0 {
@@ -243,6 +262,10 @@ func (p *post) serve() {
 		c, m := p.pickLocked()
 		if c == nil {
 			p.serving = false
+			if p.served != nil {
+				close(p.served)
+				p.served = nil
+			}
 			p.mu.Unlock()
 			return
 		}
@@ -253,6 +276,25 @@ func (p *post) serve() {
 		p.mu.Unlock()
 		m.deliver(c, missed)
 		p.mu.Lock()
+	}
+}
+
+// flush serves, and waits under ctx until whoever else does so is through.
+func (p *post) flush(ctx context.Context) {
+	p.serve()
+	p.mu.Lock()
+	if !p.serving {
+		p.mu.Unlock()
+		return
+	}
+	if p.served == nil {
+		p.served = make(chan struct{})
+	}
+	served := p.served
+	p.mu.Unlock()
+	select {
+	case <-served:
+	case <-ctx.Done():
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lahja-go/lahja/internal/fault"
 	"github.com/lahja-go/lahja/internal/session"
+	"github.com/lahja-go/lahja/internal/window"
 	"github.com/lahja-go/lahja/internal/wire"
 )
 
@@ -26,12 +27,21 @@ const (
 type held struct {
 	mu     sync.Mutex          // guards what follows
 	own    map[*Outlet]int     // those of this Node: calls that wait
-	others map[*peer]wire.Held // those that a neighbour has told of
+	others map[*peer]claim     // those that a neighbour has told of
 	told   map[*peer]wire.Held // the neighbours that were told that somebody waits, and what
 	timer  *time.Timer
 	ticks  bool               // the timer runs
 	silent map[*peer]*silence // links that owe something
 }
+
+// claim is what a neighbour has told of who waits. It does so once, so that what counts is whether
+// anything of an endpoint is outstanding when that is looked at: else nobody here holds it up.
+type claim struct {
+	wire.Held
+	account *window.Account // of the endpoint; nil: it is the bus
+}
+
+func (c *claim) counts() bool { return c.account == nil || !c.account.Idle() }
 
 // silence is since when a link has had nothing to say.
 type silence struct {
@@ -62,18 +72,18 @@ func (t *Topic) release(o *Outlet) {
 }
 
 // heldElsewhere notes which publishers wait that p knows of; none: it is over.
-func (t *Topic) heldElsewhere(p *peer, m wire.Held) {
+func (t *Topic) heldElsewhere(p *peer, c claim) {
 	h := &t.held
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(m.Publishers) == 0 {
+	if len(c.Publishers) == 0 {
 		delete(h.others, p)
 		return
 	}
 	if h.others == nil {
-		h.others = map[*peer]wire.Held{}
+		h.others = map[*peer]claim{}
 	}
-	h.others[p] = m
+	h.others[p] = c
 	h.tickLocked(t)
 }
 
@@ -97,6 +107,9 @@ func (t *Topic) lookAtStalled() {
 	tell := names
 	var alone []uint64
 	for _, others := range h.others {
+		if !others.counts() {
+			continue
+		}
 		names = append(names, others.Publishers...)
 		alone = append(alone, others.Alone...)
 	}
@@ -104,7 +117,7 @@ func (t *Topic) lookAtStalled() {
 		slices.Sort(names)
 		tell = names
 	}
-	if h.ticks = len(names) > 0; h.ticks {
+	if h.ticks = len(h.own)+len(h.others) > 0; h.ticks {
 		h.timer.Reset(stallTick)
 	} else {
 		h.silent = nil
@@ -243,17 +256,14 @@ func (p *peer) heldBy(body []byte) error {
 		return nil // nothing of it has come this way yet
 	}
 	in, err := p.inlet(m.Number)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case p.party == nil || len(m.Publishers) == 0:
-	case in.account.Idle(): // an endpoint speaks for itself alone, and only if it may have to wait
-		return nil
-	default:
+	}
+	if p.party != nil && len(m.Publishers) > 0 { // an endpoint speaks for itself alone
 		m.Publishers, m.Alone = []string{p.party.Name}, nil
 	}
 	in.hold(len(m.Publishers) > 0)
-	in.topic.heldElsewhere(p, m)
+	in.topic.heldElsewhere(p, claim{m, in.account})
 	return nil
 }
 

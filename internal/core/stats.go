@@ -250,9 +250,12 @@ func (t *Topic) waits(o *Outlet) int {
 	return t.held.own[o]
 }
 
-// waitsElsewhere is 1 if p has told that a publisher of it waits.
+// waitsElsewhere is 1 if p has told that a publisher of it waits, and it may have to.
 func (t *Topic) waitsElsewhere(p *peer) int {
 	t.held.mu.Lock()
 	defer t.held.mu.Unlock()
-	return len(t.held.others[p].Publishers)
+	if c := t.held.others[p]; c.counts() {
+		return len(c.Publishers)
+	}
+	return 0
 }
