@@ -275,6 +275,7 @@ func (w *world) end() error {
 		e.end(w.now(), w.h.round)
 	}
 	w.mu.Unlock()
+	began := time.Now()
 	if err := w.bus.Close(); err != nil {
 		return fmt.Errorf("closing the bus: %w", err)
 	}
@@ -285,7 +286,8 @@ func (w *world) end() error {
 			return fmt.Errorf("endpoint %q is not done", e.name)
 		}
 		if err := e.ep.Err(); !errors.Is(err, lahja.ErrClosed) {
-			return fmt.Errorf("endpoint %q has ended for the reason %v", e.name, err)
+			return fmt.Errorf("endpoint %q has ended, %v after the bus began to, for the reason %v",
+				e.name, time.Since(began), err)
 		}
 		e.ep.Close()
 	}
