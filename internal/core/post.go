@@ -200,10 +200,16 @@ func (p *post) countLocked(c *parcel, size int64) {
 	}
 }
 
-// takeLocked takes an event off those that wait.
+// takeLocked takes an event off those that wait. Mostly it is the first, and the others, which may
+// be very many, are not moved then.
 func (p *post) takeLocked(i int) *parcel {
 	c := p.waiting[i]
-	p.waiting = slices.Delete(p.waiting, i, i+1)
+	if i == 0 && len(p.waiting) > 1 {
+		p.waiting[0] = nil
+		p.waiting = p.waiting[1:]
+	} else {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	}
 	p.countLocked(c, -c.size)
 	return c
 }

@@ -105,3 +105,22 @@ func TestBacklogLimitOfAHugeLag(t *testing.T) {
 		t.Errorf("%d bytes may wait in one place", limit)
 	}
 }
+
+// However many wait, those that stay are not moved when the first is taken.
+func TestTakingTheFirstMovesNone(t *testing.T) {
+	p := &post{}
+	for range 3 {
+		p.waiting = append(p.waiting, &parcel{})
+	}
+	first, second, last := p.waiting[0], &p.waiting[1], p.waiting[2]
+	if p.takeLocked(0) != first || &p.waiting[0] != second || len(p.waiting) != 2 {
+		t.Error("the second has moved, or the first was not taken")
+	}
+	if p.takeLocked(1) != last || len(p.waiting) != 1 {
+		t.Error("the last was not taken")
+	}
+	room := cap(p.waiting)
+	if p.takeLocked(0); len(p.waiting) != 0 || cap(p.waiting) != room {
+		t.Error("the last place is not kept for the next")
+	}
+}
