@@ -284,8 +284,8 @@ func RecoverPanics() SubscribeOption { return SubscribeOption{recover: true} }
 
 // DropOldest makes the subscription hold up no publisher: when the channel is full its oldest event
 // is dropped, and counted in Missed of a later one. It needs a Buffer of at least 1. To an endpoint
-// in another process 512 events are on their way at most, and as many as the Buffer wait at the bus,
-// again 512 at most: of a burst that is larger the bus drops the oldest as well.
+// in another process 512 events are on their way at most, and as many as the Buffer wait at the
+// bus, again 512 at most: of a burst that is larger the bus drops the oldest as well.
 func DropOldest() SubscribeOption { return SubscribeOption{dropOldest: true} }
 
 // Group makes the subscription compete with the others of the same event and group name, on all
