@@ -94,16 +94,19 @@ func intrude(x *attack) {
 	x.wantAnswer(got, func() { close(released) })
 }
 
+// asker is who can ask x for an answer to that event: against the bus x subscribes to it first.
+func (x *attack) asker(event string) *lahja.Endpoint {
+	if x.against != "bus" {
+		return x.victim
+	}
+	x.record(control(wire.TypeSubscribe, wire.Subscribe{ID: 1, Event: event}))
+	x.await(wire.TypeSubscribed)
+	return x.own
+}
+
 // repeat answers a request that it was asked twice, after answers to others that nobody has asked.
 func repeat(x *attack) {
-	asks := x.victim
-	if x.against == "bus" {
-		asks = x.own
-		x.record(control(wire.TypeSubscribe,
-			wire.Subscribe{ID: 1, Event: lahja.EventName[other]()}))
-		x.await(wire.TypeSubscribed)
-	}
-	got := x.ask(asks)
+	got := x.ask(x.asker(lahja.EventName[other]()))
 	call := x.asked()
 	for n := call - min(call, 50); n < call+50; n++ {
 		if n != call {
@@ -120,14 +123,7 @@ func repeat(x *attack) {
 
 // answerNothing answers a request that it was asked with no bytes at all.
 func answerNothing(x *attack) {
-	asks := x.victim
-	if x.against == "bus" {
-		asks = x.own
-		x.record(control(wire.TypeSubscribe,
-			wire.Subscribe{ID: 1, Event: lahja.EventName[other]()}))
-		x.await(wire.TypeSubscribed)
-	}
-	got := x.ask(asks)
+	got := x.ask(x.asker(lahja.EventName[other]()))
 	x.record(wire.AppendReply(nil, &wire.Reply{
 		Call: x.asked(), Final: true, Name: lahja.EventName[answer](),
 	}))

@@ -337,13 +337,7 @@ func lookalikes(x *attack) {
 // oddAnswer answers a request by a type that nobody knows, of an impossible name.
 func oddAnswer(x *attack) {
 	name := strings.Repeat("\xff", 900<<10)
-	asks := x.victim
-	if x.against == "bus" {
-		asks = x.own
-		x.record(control(wire.TypeSubscribe,
-			wire.Subscribe{ID: 1, Event: lahja.EventName[question]()}))
-		x.await(wire.TypeSubscribed)
-	}
+	asks := x.asker(lahja.EventName[question]())
 	ctx, stop := context.WithCancel(x.ctx)
 	x.group.Go(func() {
 		_, _ = lahja.Request[question, answer](ctx, asks, question{1}, lahja.Except("far"))

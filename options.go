@@ -93,7 +93,7 @@ type Limits struct {
 
 func (l Limits) applyToBus(c *busConfig) {
 	if l.Lag > 0 {
-		c.Lag = min(l.Lag, 1<<40)
+		c.Lag = l.Lag
 	}
 	if l.Frame > 0 {
 		c.MaxFrame = min(max(l.Frame, 8<<10), 16<<20)

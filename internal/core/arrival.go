@@ -277,7 +277,7 @@ func (p *peer) retain(e *wire.Event, d *Delivery, size int64) error {
 	k := &d.Topic.kept
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	reserved, err := k.fitsLocked(d, size)
+	reserved, err := k.reserveLocked(d, size)
 	if err != nil {
 		return err
 	}

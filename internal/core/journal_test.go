@@ -23,15 +23,20 @@ func (g gated) Handle(ctx context.Context, r slog.Record) error {
 	return g.Handler.Handle(ctx, r)
 }
 
-// While the handler does not return, so many lines wait, and of the others there is one that says
-// how many they were.
-func TestJournalIsBounded(t *testing.T) {
+// restoreLog has the test's end undo what [slog.SetDefault] does.
+func restoreLog(t *testing.T) {
 	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
-	defer func() {
+	t.Cleanup(func() {
 		slog.SetDefault(before)
 		log.SetOutput(writer)
 		log.SetFlags(flags)
-	}()
+	})
+}
+
+// While the handler does not return, so many lines wait, and of the others there is one that says
+// how many they were.
+func TestJournalIsBounded(t *testing.T) {
+	restoreLog(t)
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
 		gate := make(chan struct{})
@@ -74,12 +79,7 @@ func (l leaving) Handle(ctx context.Context, r slog.Record) error {
 
 // A handler that ends its goroutine costs its line, and no other.
 func TestJournalOutlivesItsGoroutine(t *testing.T) {
-	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
-	defer func() {
-		slog.SetDefault(before)
-		log.SetOutput(writer)
-		log.SetFlags(flags)
-	}()
+	restoreLog(t)
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
 		slog.SetDefault(slog.New(leaving{slog.NewTextHandler(&text, nil)}))

@@ -30,9 +30,9 @@ type keptEvent struct {
 	size int64
 }
 
-// fitsLocked fails when an event of that size cannot be kept. It counts at once what that takes,
+// reserveLocked fails when an event of that size cannot be kept. It counts at once what that takes,
 // for events of other types may be about to be kept as well.
-func (k *kept) fitsLocked(d *Delivery, size int64) (reserved int64, err error) {
+func (k *kept) reserveLocked(d *Delivery, size int64) (reserved int64, err error) {
 	by := k.origins[d.Origin]
 	keys, bytes, more := 1, size, size
 	if by != nil && by.id == d.originID {

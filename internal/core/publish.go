@@ -229,7 +229,7 @@ func (p *Publication) Hand(body func() Body, push func() error) error {
 	if err := p.outlet.Endpoint.Err(); err != nil {
 		return err
 	}
-	reserved, err := k.fitsLocked(&p.Delivery, p.Flight.Size)
+	reserved, err := k.reserveLocked(&p.Delivery, p.Flight.Size)
 	if err != nil {
 		return err
 	}
